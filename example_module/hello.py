@@ -1,0 +1,11 @@
+"""Where am I? A function whose result tells which process computed it."""
+
+import os
+import socket
+
+
+def hello_world(value):
+    """Return a line that names host, process, input and its square."""
+    value2 = value * value
+    host = f"{socket.getfqdn()}, process {os.getpid()}"
+    return f"hello world from {host} (input={value:f}, value*value={value2:f})"

@@ -1,0 +1,73 @@
+"""Simple embarrassingly parallel Python: ``map`` on every core of every machine.
+
+    import seppo
+    for result in seppo.map_parallel(func, items): ...
+
+Importing this package loads no third-party package: names are loaded when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from seppo.errors import (
+    ConfigurationError,
+    InternalError,
+    NameServerError,
+    NoWorkersError,
+    ProtocolError,
+    RemoteError,
+    RemoteTraceback,
+    SecurityError,
+    SeppoError,
+    SerializationError,
+    WorkerLostError,
+)
+
+if TYPE_CHECKING:
+    from seppo.interfaces.executor import Executor as Executor
+    from seppo.interfaces.parallel import map_parallel as map_parallel
+    from seppo.interfaces.parallel import map_parallel_serial as map_parallel_serial
+    from seppo.interfaces.server import (
+        start_seppo_enslaved_server as start_seppo_enslaved_server,
+    )
+
+__version__ = "1.0.dev0"
+
+__all__ = [
+    "ConfigurationError",
+    "Executor",
+    "InternalError",
+    "NameServerError",
+    "NoWorkersError",
+    "ProtocolError",
+    "RemoteError",
+    "RemoteTraceback",
+    "SecurityError",
+    "SeppoError",
+    "SerializationError",
+    "WorkerLostError",
+    "map_parallel",
+    "map_parallel_serial",
+    "start_seppo_enslaved_server",
+]
+
+_HOMES = {
+    "Executor": "seppo.interfaces.executor",
+    "map_parallel": "seppo.interfaces.parallel",
+    "map_parallel_serial": "seppo.interfaces.parallel",
+    "start_seppo_enslaved_server": "seppo.interfaces.server",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,139 @@
+"""What happened: everything that the scheduler can be told.
+
+Workers, jobs and attempts are numbers or names that the outside chose (workers, jobs)
+or the scheduler chose (attempts). ``payload`` is opaque: the scheduler passes it on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the caller of one job asked for.
+
+    Attributes:
+        chunksize: Items in each chunk; None lets measured cost decide.
+        ordered: Deliver in input order, or as results come.
+        max_ahead: Most items that may be handed out beyond those taken by the consumer.
+        max_ahead_bytes: The same in bytes of items and results.
+        max_workers: Most workers that may work for this job at once; None for all.
+        retries_on_loss: How often an item is begun again after its worker was lost.
+    """
+
+    chunksize: int | None = None
+    ordered: bool = True
+    max_ahead: int = 1 << 20
+    max_ahead_bytes: int = 64 << 20
+    max_workers: int | None = None
+    retries_on_loss: int = 2
+
+
+@dataclass(frozen=True)
+class JobOpened:
+    """A map or an executor began; its items follow in ``InputOffered``."""
+
+    job: int
+    policy: Policy
+
+
+@dataclass(frozen=True)
+class InputOffered:
+    """``count`` more items of the job can be handed out; they weigh ``nbytes`` if known."""
+
+    job: int
+    count: int
+    nbytes: int = 0
+
+
+@dataclass(frozen=True)
+class InputEnded:
+    """No more items of the job will be offered."""
+
+    job: int
+
+
+@dataclass(frozen=True)
+class JobClosed:
+    """The consumer has left: stop everything for this job."""
+
+    job: int
+
+
+@dataclass(frozen=True)
+class ResultsTaken:
+    """The consumer took ``count`` more results."""
+
+    job: int
+    count: int
+
+
+@dataclass(frozen=True)
+class WorkerJoined:
+    """A worker is connected and idle."""
+
+    worker: str
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    """A worker will not answer any more."""
+
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ChunkSent:
+    """A chunk was packed and queued for its worker; it weighs ``nbytes``."""
+
+    attempt: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class ItemsDone:
+    """The next ``count`` items of an attempt are done, in order.
+
+    Attributes:
+        attempt: The attempt they belong to.
+        count: How many items.
+        seconds: Time that the worker spent on them.
+        nbytes: Weight of the results.
+        payload: The results, one for each item, opaque.
+    """
+
+    attempt: int
+    count: int
+    seconds: float
+    nbytes: int
+    payload: object
+
+
+@dataclass(frozen=True)
+class RestReturned:
+    """A worker gives back what it has not begun: all but the first ``kept`` items."""
+
+    attempt: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class Wakeup:
+    """Nothing happened but the time."""
+
+
+Event = (
+    JobOpened
+    | InputOffered
+    | InputEnded
+    | JobClosed
+    | ResultsTaken
+    | WorkerJoined
+    | WorkerLost
+    | ChunkSent
+    | ItemsDone
+    | RestReturned
+    | Wakeup
+)

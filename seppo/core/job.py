@@ -1,0 +1,152 @@
+"""One job as the scheduler sees it: what is left to hand out, and what it costs.
+
+    offered by the caller        0 ................................. offered
+    handed out at least once     0 .............. next_index
+    to be handed out again             retry, suspects (spans below next_index)
+    results                      reorder.known; taken by the consumer: 0 .. taken
+
+Every item below ``next_index`` is in exactly one place: in a live attempt, in ``retry``,
+in ``suspects``, or its result is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seppo.core.chunking import measured_chunksize
+from seppo.core.events import Policy
+from seppo.core.reorder import Reorder
+from seppo.core.spans import SpanSet
+
+PREFETCH_SECONDS = 0.2  # no second chunk at a worker whose items take longer than this
+RECENT = 0.5  # weight of the newest chunk in the running mean of costs
+
+
+@dataclass
+class Attempt:
+    """One try of a chunk on one worker."""
+
+    number: int
+    job: Job
+    worker: str
+    start: int
+    stop: int
+    position: int  # the first item without a result
+    progress_at: float  # when it was sent or last brought results
+    recalled: bool = False
+
+    @property
+    def size(self) -> int:
+        """Items without a result."""
+        return self.stop - self.position
+
+
+class Job:
+    """State of one job; only the scheduler touches it."""
+
+    def __init__(self, number: int, policy: Policy, served: float) -> None:
+        self.number = number
+        self.policy = policy
+        self.offered = 0
+        self.ended = False
+        self.next_index = 0
+        self.retry = SpanSet()
+        self.suspects = SpanSet()  # begun by a lost worker, guilty or not: run alone
+        self.losses: dict[int, int] = {}  # how often an item's worker was lost
+        self.reorder = Reorder(policy.ordered)
+        self.taken = 0
+        self.attempts: dict[int, Attempt] = {}
+        self.chunks_at: dict[str, int] = {}  # live attempts for each worker that has any
+        self.served = served  # seconds of work handed out: the job with the least is next
+        self.largest_returned = 0
+        self.seconds_per_item: float | None = None
+        self.bytes_in = 0.0  # means per item
+        self.bytes_out = 0.0
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every item that will ever be offered has been delivered."""
+        return self.ended and self.reorder.released >= self.offered
+
+    @property
+    def may_prefetch(self) -> bool:
+        """Whether a worker that is busy with this job should hold a second chunk."""
+        return self.seconds_per_item is not None and self.seconds_per_item < PREFETCH_SECONDS
+
+    def admitted(self) -> int:
+        """Return how many fresh items may be handed out now.
+
+        Items that are run again are always admitted, so a lost head cannot lock up; and
+        when nothing is undelivered one item always is, however heavy.
+        """
+        ahead = self.next_index - self.taken
+        room = min(self.offered - self.next_index, self.policy.max_ahead - ahead)
+        weight = self.bytes_in + self.bytes_out
+        if room > 0 and weight > 0:
+            known = len(self.reorder.known)
+            held = (known - self.taken) * self.bytes_out + (self.next_index - known) * weight
+            fit = int((self.policy.max_ahead_bytes - held) / weight)
+            room = min(room, max(fit, 0 if ahead else 1))
+        return max(room, 0)
+
+    def has_work(self) -> bool:
+        """Whether an item could be handed out now."""
+        return bool(self.suspects or self.retry or self.admitted() > 0)
+
+    def takes_worker(self, worker: str) -> bool:
+        """Whether ``max_workers`` lets this worker work for the job."""
+        limit = self.policy.max_workers
+        return limit is None or worker in self.chunks_at or len(self.chunks_at) < limit
+
+    def cut(self, n_workers: int) -> tuple[int, int]:
+        """Take the next chunk out of what is left and return its span.
+
+        Lowest index first, so that the head of the output is never starved.
+        """
+        if self.suspects:
+            start, _ = self.suspects.first()
+            self.suspects.discard(start, start + 1)
+            return start, start + 1
+        admitted = self.admitted()
+        n = self._chunksize(len(self.retry) + admitted, n_workers)
+        if self.retry:
+            start, stop = self.retry.first()
+            stop = min(stop, start + n)
+            self.retry.discard(start, stop)
+            return start, stop
+        start = self.next_index
+        self.next_index += min(n, admitted)
+        return start, self.next_index
+
+    def _chunksize(self, remaining: int, n_workers: int) -> int:
+        if self.policy.chunksize is not None:
+            return self.policy.chunksize
+        if self.policy.max_workers is not None:
+            n_workers = min(n_workers, self.policy.max_workers)
+        return measured_chunksize(
+            remaining,
+            n_workers,
+            largest_returned=self.largest_returned,
+            seconds_per_item=self.seconds_per_item or 0.0,
+            bytes_per_item=max(self.bytes_in, self.bytes_out),
+            ended=self.ended,
+        )
+
+    def put_back(self, start: int, stop: int, suspect: bool = False) -> None:
+        """Hand out these items again, except those whose result came by another way."""
+        spans = self.suspects if suspect else self.retry
+        for a, b in self.reorder.known.missing(start, stop):
+            spans.add(a, b)
+
+    def measure(self, count: int, seconds: float, nbytes: int) -> None:
+        """Learn from ``count`` items that took ``seconds`` and weigh ``nbytes``."""
+        self.seconds_per_item = _running_mean(self.seconds_per_item, seconds / count)
+        self.bytes_out = _running_mean(self.bytes_out or None, nbytes / count)
+
+    def weigh(self, count: int, nbytes: int) -> None:
+        """Learn from ``count`` items that weigh ``nbytes`` on their way to a worker."""
+        self.bytes_in = _running_mean(self.bytes_in or None, nbytes / count)
+
+
+def _running_mean(old: float | None, new: float) -> float:
+    return new if old is None else old + RECENT * (new - old)

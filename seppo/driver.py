@@ -1,0 +1,342 @@
+"""One thread that owns one scheduler and one engine: events in, commands out.
+
+    any thread                         driver thread
+    ----------                         -------------
+    JobHandle.offer/take/end/close --> inbox --> Scheduler.handle --> commands
+    JobHandle.sink  <------------------ Deliver, Finish, Fail          |
+                                       Engine.wait <-- Engine.execute <+
+
+A driver is started at the first call for a group and kept, with its connections, so that
+the next map finds them. A process forked from this one starts afresh.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from seppo.core.commands import Command, Deliver, FailJob, FinishJob
+from seppo.core.events import (
+    InputEnded,
+    InputOffered,
+    JobClosed,
+    JobOpened,
+    Policy,
+    ResultsTaken,
+    Wakeup,
+)
+from seppo.core.scheduler import Scheduler
+from seppo.engines.base import Engine
+from seppo.engines.pyro import PyroEngine
+from seppo.errors import InternalError, ProtocolError
+from seppo.payload.runner import enter_worker_thread
+from seppo.payload.source import ItemSource
+from seppo.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FAREWELL = 1.0  # seconds that the end of the process waits for the driver to let go
+
+_job_numbers = itertools.count(1)
+
+
+class Broken:
+    """Told to every job when the driver itself has failed: a mistake in seppo."""
+
+    def __init__(self, error: InternalError) -> None:
+        self.error = error
+
+
+class MoreRoom:
+    """Told to a job whose caller waits to offer more items: now it may."""
+
+
+Outcome = Deliver | FinishJob | FailJob | Broken | MoreRoom
+
+
+class JobHandle:
+    """A job, as seen from the thread of its caller.
+
+    The counters only grow, and each has one writer: ``offered`` and ``taken`` the
+    caller, ``window`` and ``completed`` the driver.
+
+    Attributes:
+        offered: Items offered so far.
+        taken: Results taken so far.
+        window: Items that should be offered beyond those taken.
+        completed: Items that have a result or have failed.
+    """
+
+    def __init__(
+        self, driver: Driver, source: ItemSource, sink: Callable[[Outcome], None]
+    ) -> None:
+        self.number = next(_job_numbers)
+        self.source = source
+        self.sink = sink
+        self.offered = 0
+        self.taken = 0
+        self.window = 1
+        self.completed = 0
+        self.is_over = False  # written by the driver
+        self.awaits_room = False  # set by the caller, cleared by the driver
+        self._driver = driver
+        self._pid = os.getpid()
+        self._ended = False
+        self._closed = False
+        self._is_posted = False  # whether it lies in the driver's inbox
+        self._seen_offered = self._seen_taken = 0
+        self._seen_ended = False
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """Whether this process is the one that opened the job, not a fork of it."""
+        return self._pid == os.getpid()
+
+    def offer(self, count: int) -> None:
+        """Say that ``count`` more items can be had from the source."""
+        self.offered += count
+        self._post()
+
+    def end(self) -> None:
+        """Say that no more items will be offered."""
+        self._ended = True
+        self._post()
+
+    def take(self, count: int) -> None:
+        """Say that the consumer took ``count`` more results."""
+        self.taken += count
+        self._post()
+
+    def close(self) -> None:
+        """Give the job up: nobody will take another result."""
+        self._closed = True
+        if not self.is_over and self.is_of_this_process:
+            self._post()
+
+    def _post(self) -> None:
+        if not self._is_posted:
+            self._is_posted = True
+            self._driver.post(self)
+
+    def news(self) -> list[InputOffered | InputEnded | ResultsTaken | JobClosed]:
+        """Return what the caller did since the last call; for the driver."""
+        self._is_posted = False  # before the counters are read: later changes post again
+        events: list[InputOffered | InputEnded | ResultsTaken | JobClosed] = []
+        ended = self._ended
+        if self.offered > self._seen_offered:
+            count = self.offered - self._seen_offered
+            self._seen_offered += count
+            events.append(InputOffered(self.number, count))
+        if self.taken > self._seen_taken:
+            count = self.taken - self._seen_taken
+            self._seen_taken += count
+            events.append(ResultsTaken(self.number, count))
+        if ended and not self._seen_ended:
+            self._seen_ended = True
+            events.append(InputEnded(self.number))
+        if self._closed:
+            events.append(JobClosed(self.number))
+        return events
+
+
+class Driver:
+    """Runs jobs on an engine.
+
+    Args:
+        engine: Where chunks run.
+        grace: Seconds without any worker before jobs fail.
+    """
+
+    def __init__(self, engine: Engine, grace: float = 20.0) -> None:
+        self.engine = engine
+        self._scheduler = Scheduler(grace)
+        self._inbox: deque[tuple[JobHandle, Policy | None]] = deque()
+        self._jobs: dict[int, JobHandle] = {}
+        self._is_waiting = False
+        self._stopping = False
+        self._broken: InternalError | None = None
+        self._thread = threading.Thread(target=self._run, name="seppo-driver", daemon=True)
+        self._thread.start()
+
+    # --- any thread
+
+    def open(
+        self, source: ItemSource, sink: Callable[[Outcome], None], policy: Policy
+    ) -> JobHandle:
+        """Begin a job; its items are offered on the handle that is returned.
+
+        Args:
+            source: The function and the items.
+            sink: Called in the driver's thread with what becomes of the job, in order;
+                it must be quick.
+            policy: What the caller asked for.
+        """
+        job = JobHandle(self, source, sink)
+        job._is_posted = True
+        self._inbox.append((job, policy))
+        self._wake()
+        if self._broken is not None:
+            sink(Broken(self._broken))
+        return job
+
+    @property
+    def n_workers(self) -> int:
+        """Workers connected when the driver last looked."""
+        return max(1, self._scheduler.n_workers)
+
+    def post(self, job: JobHandle) -> None:
+        """Have the driver look at a job's news."""
+        self._inbox.append((job, None))
+        self._wake()
+
+    def _wake(self) -> None:
+        # The driver says that it waits before it looks into the inbox for the last time.
+        if self._is_waiting:
+            self.engine.wake()
+
+    def stop(self) -> None:
+        """End the driver: jobs are closed, connections too. Waits ``FAREWELL`` at most."""
+        self._stopping = True
+        self.engine.wake()
+        self._thread.join(FAREWELL)
+
+    # --- the driver's thread
+
+    def _run(self) -> None:
+        enter_worker_thread("the driver")  # what pickling calls must not wait for us
+        try:
+            while not self._stopping:
+                self._turn()
+            for job in list(self._jobs.values()):
+                self._carry_out(self._scheduler.handle(JobClosed(job.number), _now()))
+            self.engine.close()
+        except Exception as error:
+            log.exception("the driver has failed")
+            self._broken = InternalError(f"the driver has failed: {error!r}")
+            for job in [*self._jobs.values(), *(job for job, _ in self._inbox)]:
+                job.is_over = True
+                job.sink(Broken(self._broken))
+
+    def _turn(self) -> None:
+        deadline = self._scheduler.next_deadline()
+        timeout = None if deadline is None else max(0.0, deadline - _now())
+        self._is_waiting = True
+        events = self.engine.wait(0.0 if self._inbox or self._stopping else timeout)
+        self._is_waiting = False
+        # Commands may lead to events at once (a chunk was sent), so the engine is asked
+        # again before the next wait; jobs' news come after what the engine has told.
+        for event in events:
+            self._carry_out(self._scheduler.handle(event, _now()))
+        for _ in range(len(self._inbox)):
+            job, policy = self._inbox.popleft()
+            if policy is not None:
+                self._open(job, policy)
+            for news in job.news():
+                self._carry_out(self._scheduler.handle(news, _now()))
+            if job._closed:
+                self._forget(job)
+        if deadline is not None and _now() >= deadline:
+            self._carry_out(self._scheduler.handle(Wakeup(), _now()))
+        for job in self._jobs.values():
+            window = self._scheduler.window(job.number)
+            if window != job.window:
+                job.window = window
+                if job.awaits_room:
+                    job.awaits_room = False
+                    job.sink(MoreRoom())
+            job.completed = self._scheduler.completed(job.number)
+
+    def _open(self, job: JobHandle, policy: Policy) -> None:
+        self._jobs[job.number] = job
+        self._carry_out(self._scheduler.handle(JobOpened(job.number, policy), _now()))
+        self.engine.set_active(True)
+
+    def _carry_out(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Deliver(job=number, index=index, count=count):
+                    job = self._jobs.get(number)
+                    if job is not None:
+                        job.source.drop(index, index + count)
+                        job.sink(command)
+                case FinishJob(job=number) | FailJob(job=number):
+                    job = self._jobs.get(number)
+                    if job is not None:
+                        job.completed = job.offered
+                        self._forget(job)
+                        job.sink(command)
+                case _:
+                    self.engine.execute(command, self._source(command))
+
+    def _source(self, command: Command) -> ItemSource | None:
+        number = getattr(command, "job", None)
+        job = self._jobs.get(number) if number is not None else None
+        return job.source if job is not None else None
+
+    def _forget(self, job: JobHandle) -> None:
+        job.is_over = True
+        if self._jobs.pop(job.number, None) is not None:
+            self.engine.forget_job(job.number)
+            if not self._jobs:
+                self.engine.set_active(False)
+
+
+_now = time.monotonic
+
+# --- the drivers of this process
+
+_drivers: dict[Settings, Driver] = {}
+_lock = threading.Lock()
+
+
+def driver_for(settings: Settings) -> Driver | None:
+    """Return the driver for the workers that the settings name; None if there are none.
+
+    Takes milliseconds, also when nobody is there; at most twice ``connect_timeout``.
+
+    Raises:
+        NameServerError: If there is no driver yet and the name server cannot be asked.
+        ProtocolError: If there are workers, but none that can work for us.
+    """
+    with _lock:
+        driver = _drivers.get(settings)
+        if driver is None or driver._broken is not None:
+            engine = PyroEngine(settings)
+            driver = _drivers[settings] = Driver(engine, settings.grace)
+    engine = driver.engine  # type: ignore[assignment]
+    assert isinstance(engine, PyroEngine)
+    if engine.n_workers == 0:
+        refusals = engine.discovery.look_once()
+        if engine.n_workers == 0:
+            if refusals:
+                raise ProtocolError("no worker can be used: " + "; ".join(refusals))
+            return None
+    return driver
+
+
+def _stop_drivers() -> None:
+    with _lock:
+        drivers = list(_drivers.values())
+        _drivers.clear()
+    for driver in drivers:
+        driver.stop()
+
+
+def _forget_drivers() -> None:
+    """In a forked child: threads are gone, sockets are the parent's."""
+    global _lock
+    _lock = threading.Lock()
+    for driver in _drivers.values():
+        driver.engine.abandon()
+    _drivers.clear()
+
+
+atexit.register(_stop_drivers)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_drivers)

@@ -1,0 +1,1 @@
+"""Where chunks run: each engine turns commands into events."""

@@ -1,0 +1,193 @@
+"""Finding workers and connecting to them, in threads of its own.
+
+What the name server says is a hint: an entry counts once its worker has greeted us and
+speaks our protocol. Entries are tried side by side under a short limit, so that a dead
+one delays nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+from seppo.errors import NameServerError, ProtocolError
+from seppo.payload.protocol import PROTOCOL_VERSION, Welcome, from_frame
+from seppo.settings import Settings
+from seppo.transport.address import Address
+from seppo.transport.nameserver import Entry, NameServer
+from seppo.transport.proxy import attach
+from seppo.transport.stream import Stream
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 1.0  # seconds between looks while there are jobs; joining takes less than 2 s
+CONNECTORS = 32  # threads that connect; a thousand workers on one host take well under 1 s
+STRAGGLERS = 0.25  # seconds that the first call waits for more workers after the first one
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A worker that has greeted us."""
+
+    name: str
+    address: Address
+    stream: Stream
+    facts: dict[str, Any]
+
+
+class Discovery:
+    """Looks for the workers of a group.
+
+    Args:
+        settings: Name server, group and time limits.
+        on_arrival: Called in one of our threads for each worker that greeted.
+        is_known: Whether a worker at this address is connected already.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_arrival: Callable[[Arrival], None],
+        is_known: Callable[[Address], bool],
+    ) -> None:
+        self._settings = settings
+        self._nameserver = NameServer(settings)
+        self._on_arrival = on_arrival
+        self._is_known = is_known
+        self._changed = threading.Condition()  # guards the four below
+        self._trying: set[Address] = set()
+        self._refusals: dict[Address, str] = {}  # live, but not for us
+        self._n_connectors = 0
+        self._ticker: threading.Thread | None = None
+        self._entries: SimpleQueue[Entry] = SimpleQueue()
+        self._active = threading.Event()
+        self._warned: set[str] = set()
+
+    @property
+    def location(self) -> str:
+        """Where the name server is, for messages."""
+        return self._nameserver.location
+
+    def look_once(self) -> list[str]:
+        """Find and connect, and wait until somebody is there or nobody can be.
+
+        Returns:
+            What the workers said that live but refuse us, when no worker is connected.
+
+        Raises:
+            NameServerError: If the name server cannot be asked.
+        """
+        entries = self._nameserver.find(self._settings.group)
+        addresses = {entry.address for entry in entries}
+        self._try(entries)
+        deadline = time.monotonic() + 2 * self._settings.connect_timeout
+        with self._changed:
+            while self._trying & addresses:
+                arrived = any(map(self._is_known, addresses))
+                if arrived:
+                    deadline = min(deadline, time.monotonic() + STRAGGLERS)
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._changed.wait(left) and arrived:
+                    break
+            if any(map(self._is_known, addresses)):
+                return []
+            return [why for address, why in self._refusals.items() if address in addresses]
+
+    def set_active(self, active: bool) -> None:
+        """Look again and again, or not."""
+        if not active:
+            self._active.clear()
+            return
+        self._active.set()
+        with self._changed:
+            if self._ticker is None:
+                self._ticker = threading.Thread(
+                    target=self._tick, name="seppo-discovery", daemon=True
+                )
+                self._ticker.start()
+
+    def _tick(self) -> None:
+        while True:
+            self._active.wait()
+            time.sleep(INTERVAL)
+            if not self._active.is_set():
+                continue
+            try:
+                self._try(self._nameserver.find(self._settings.group))
+            except NameServerError as error:
+                log.debug("%s", error)  # the workers that are connected do without it
+
+    def _try(self, entries: Collection[Entry]) -> None:
+        with self._changed:
+            for entry in entries:
+                if entry.address in self._trying or self._is_known(entry.address):
+                    continue
+                self._trying.add(entry.address)
+                self._entries.put(entry)
+                if self._n_connectors < min(CONNECTORS, len(self._trying)):
+                    self._n_connectors += 1
+                    threading.Thread(
+                        target=self._connect_all, name="seppo-connect", daemon=True
+                    ).start()
+
+    def _connect_all(self) -> None:
+        """Connect to entries as long as there are any."""
+        while True:
+            with self._changed:
+                if self._entries.empty():
+                    self._n_connectors -= 1
+                    return
+                entry = self._entries.get()
+            refusal = None
+            try:
+                self._on_arrival(self._connect(entry))
+            except ProtocolError as error:
+                refusal = f"{entry.name}: {error}"
+                self._warn_once(refusal)
+            except (OSError, EOFError) as error:
+                log.info("no worker at %s (%s): %s", entry.address, entry.name, error)
+            except Exception:  # whatever a strange peer answers must not end the thread
+                log.exception("connecting to %s", entry.address)
+            finally:
+                with self._changed:
+                    self._trying.discard(entry.address)
+                    self._refusals.pop(entry.address, None)
+                    if refusal is not None:
+                        self._refusals[entry.address] = refusal
+                    self._changed.notify_all()
+
+    def _connect(self, entry: Entry) -> Arrival:
+        if not entry.speaks_our_protocol:
+            raise ProtocolError(
+                f"it speaks protocol {entry.facts.get('protocol', '?')}, this is "
+                f"{PROTOCOL_VERSION}: install the same seppo on both sides"
+            )
+        timeout = self._settings.connect_timeout
+        sock = attach(entry.address, timeout)
+        try:
+            stream = Stream(sock)
+            welcome = from_frame(stream.receive_one(timeout))
+            if not isinstance(welcome, Welcome):
+                raise ProtocolError("it does not greet as a worker does")
+            python = str(welcome.info.get("python", "?"))
+            ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+            if not python.startswith(f"{ours}."):
+                raise ProtocolError(
+                    f"it runs Python {python}, this is {ours}: functions cannot travel between "
+                    "minor versions of Python, start the worker with the same one"
+                )
+        except BaseException:
+            sock.close()
+            raise
+        return Arrival(entry.name, entry.address, stream, welcome.info)
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            log.warning("not used: %s", text)

@@ -1,0 +1,234 @@
+"""Workers found through the name server: one selector over all their data channels."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import threading
+from queue import Empty, SimpleQueue
+
+from seppo.core.commands import CancelAttempt, RecallChunk, SendChunk
+from seppo.core.events import (
+    ChunkSent,
+    Event,
+    ItemsDone,
+    RestReturned,
+    WorkerJoined,
+    WorkerLost,
+)
+from seppo.engines.base import Answer, Order
+from seppo.engines.discovery import Arrival, Discovery
+from seppo.errors import ProtocolError
+from seppo.payload.protocol import (
+    Cancel,
+    Chunk,
+    Function,
+    Message,
+    NeedFunction,
+    Recall,
+    Results,
+    Returned,
+    from_frame,
+    to_parts,
+)
+from seppo.payload.serialize import PackedFunction
+from seppo.payload.source import ItemSource
+from seppo.settings import Settings
+from seppo.transport.address import Address
+from seppo.transport.stream import Stream, Waker
+
+log = logging.getLogger(__name__)
+
+
+class _Peer:
+    """A connected worker."""
+
+    def __init__(self, arrival: Arrival) -> None:
+        self.name = arrival.name
+        self.address = arrival.address
+        self.stream: Stream = arrival.stream
+        self.knows: set[bytes] = set()  # digests of functions sent on this connection
+        self.is_writing = False
+
+
+class PyroEngine:
+    """An engine of workers on this and other machines.
+
+    Args:
+        settings: Name server, group and time limits.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._waker = Waker()
+        self._selector.register(self._waker, selectors.EVENT_READ)
+        self._peers: dict[str, _Peer] = {}
+        self._arrivals: SimpleQueue[Arrival] = SimpleQueue()
+        self._events: list[Event] = []
+        self._functions: dict[int, PackedFunction] = {}  # of the jobs under way
+        # Addresses of workers connected or just arrived; read by discovery's threads.
+        self._known: set[Address] = set()
+        self._known_lock = threading.Lock()
+        self.discovery = Discovery(settings, self._on_arrival, self._is_known)
+
+    # --- discovery's threads
+
+    def _on_arrival(self, arrival: Arrival) -> None:
+        with self._known_lock:
+            self._known.add(arrival.address)
+        self._arrivals.put(arrival)
+        self._waker.wake()
+
+    def _is_known(self, address: Address) -> bool:
+        with self._known_lock:
+            return address in self._known
+
+    @property
+    def n_workers(self) -> int:
+        """Workers connected or just arrived; from any thread."""
+        with self._known_lock:
+            return len(self._known)
+
+    # --- the driver's thread
+
+    def execute(self, order: Order, source: ItemSource | None) -> None:
+        """Carry out a command."""
+        peer = self._peers.get(order.worker)
+        if peer is None:
+            return  # lost in the meantime; the scheduler will hear of it
+        match order:
+            case SendChunk():
+                assert source is not None
+                self._send_chunk(peer, order, source)
+            case RecallChunk(attempt=attempt):
+                self._send(peer, Recall(attempt))
+            case CancelAttempt(attempt=attempt):
+                self._send(peer, Cancel(attempt))
+
+    def _send_chunk(self, peer: _Peer, order: SendChunk, source: ItemSource) -> None:
+        function = self._functions.setdefault(order.job, source.function)
+        if function.digest not in peer.knows:
+            peer.knows.add(function.digest)
+            self._send(peer, Function(function))
+        columns = source.pack(order.start, order.stop)
+        chunk = Chunk(
+            order.attempt, order.job, order.start, order.stop - order.start,
+            function.digest, columns,
+        )  # fmt: skip
+        weight = sum(len(part) for column in columns for part in column.parts)
+        self._events.append(ChunkSent(order.attempt, weight))
+        self._send(peer, chunk)
+
+    def _send(self, peer: _Peer, message: Message) -> None:
+        try:
+            peer.stream.send(*to_parts(message))
+        except OSError as error:
+            self._lose(peer, str(error))
+        else:
+            self._watch(peer)
+
+    def _watch(self, peer: _Peer) -> None:
+        """Watch the socket for writing while something is unsent."""
+        if (peer.stream.unsent > 0) != peer.is_writing and peer.name in self._peers:
+            peer.is_writing = not peer.is_writing
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.is_writing else 0)
+            self._selector.modify(peer.stream, events, peer)
+
+    def wait(self, timeout: float | None) -> list[Event]:
+        """Return what has happened."""
+        if self._events:
+            timeout = 0
+        for key, events in self._selector.select(timeout):
+            if key.fileobj is self._waker:
+                self._waker.drain()
+                self._welcome_arrivals()
+                continue
+            peer = key.data
+            if events & selectors.EVENT_READ:
+                self._receive(peer)
+            if events & selectors.EVENT_WRITE and peer.name in self._peers:
+                try:
+                    peer.stream.flush()
+                except OSError as error:
+                    self._lose(peer, str(error))
+                else:
+                    self._watch(peer)
+        found, self._events = self._events, []
+        return found
+
+    def _welcome_arrivals(self) -> None:
+        while True:
+            try:
+                arrival = self._arrivals.get_nowait()
+            except Empty:
+                return
+            peer = self._peers[arrival.name] = _Peer(arrival)
+            self._selector.register(peer.stream, selectors.EVENT_READ, peer)
+            self._events.append(WorkerJoined(peer.name))
+            log.info("worker %s has joined, at %s", peer.name, peer.address)
+
+    def _receive(self, peer: _Peer) -> None:
+        try:
+            for frame in peer.stream.receive():
+                self._handle(peer, from_frame(frame))
+        except EOFError:
+            self._lose(peer, "it closed the connection")
+        except OSError as error:
+            self._lose(peer, str(error))
+        except ProtocolError as error:
+            log.warning("worker %s is cut off: %s", peer.name, error)
+            self._lose(peer, str(error))
+
+    def _handle(self, peer: _Peer, message: Message) -> None:
+        match message:
+            case Results(attempt=attempt, seconds=seconds, batch=batch):
+                nbytes = sum(len(part) for part in batch.parts)
+                answer = Answer(batch, peer.name)
+                self._events.append(ItemsDone(attempt, batch.count, seconds, nbytes, answer))
+            case Returned(attempt=attempt, kept=kept):
+                self._events.append(RestReturned(attempt, kept))
+            case NeedFunction(digest=digest):
+                for function in self._functions.values():
+                    if function.digest == digest:
+                        self._send(peer, Function(function))
+                        return
+            case _:
+                raise ProtocolError(f"a worker does not send {type(message).__name__}")
+
+    def _lose(self, peer: _Peer, reason: str) -> None:
+        if self._peers.pop(peer.name, None) is None:
+            return
+        self._selector.unregister(peer.stream)
+        peer.stream.close()
+        with self._known_lock:
+            self._known.discard(peer.address)
+        self._events.append(WorkerLost(peer.name, reason))
+        log.info("worker %s is lost: %s", peer.name, reason)
+
+    def wake(self) -> None:
+        """Make ``wait`` return."""
+        self._waker.wake()
+
+    def set_active(self, active: bool) -> None:
+        """Look for more workers, or not."""
+        self.discovery.set_active(active)
+
+    def forget_job(self, job: int) -> None:
+        """Forget the job's function."""
+        self._functions.pop(job, None)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.discovery.set_active(False)
+        for peer in list(self._peers.values()):
+            peer.stream.close()
+        self._peers.clear()
+        self._selector.close()
+
+    def abandon(self) -> None:
+        """Close our copies of the sockets; the parent's connections go on."""
+        for peer in self._peers.values():
+            peer.stream.sock.close()
+        self._peers.clear()
+        self._selector.close()
+        self._waker.close()

@@ -1,0 +1,1 @@
+"""The doors: each one only translates; all stand on the same driver."""

@@ -1,0 +1,96 @@
+"""The inputs of a map: how long they are, and reading them in the caller's thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from seppo.driver import JobHandle
+from seppo.payload.source import StreamSource
+
+QUICK = 0.001  # seconds; an input whose next item took longer is slow
+
+
+def length_of(iterables: tuple[Iterable[Any], ...]) -> int | None:
+    """Return how many results there will be: the shortest length, None if one has none."""
+    lengths = []
+    for iterable in iterables:
+        try:
+            lengths.append(len(iterable))  # type: ignore[arg-type]
+        except TypeError:
+            return None
+    return min(lengths)
+
+
+class Reader:
+    """Reads an input that must be iterated over, a little ahead of the results.
+
+    Only the thread that calls ``map_parallel`` and ``next()`` comes here: an iterator may
+    be bound to it.
+
+    Args:
+        rows: The arguments of one item after the other.
+        source: Where the items go.
+        job: Whom to tell.
+        buffersize: Most items offered beyond the results handed out; None for the
+            driver's choice.
+
+    Attributes:
+        error: What the input raised, to be raised after the results before it.
+        is_quick: Whether the last item came at once.
+    """
+
+    def __init__(
+        self,
+        rows: Iterator[tuple[Any, ...]],
+        source: StreamSource,
+        job: JobHandle,
+        buffersize: int | None,
+    ) -> None:
+        self.error: Exception | None = None
+        self.is_quick = True
+        self._rows: Iterator[tuple[Any, ...]] | None = rows
+        self._source = source
+        self._job = job
+        self._buffersize = buffersize
+
+    def read_first(self, n_items: int, seconds: float) -> None:
+        """Read at most ``n_items``, and stop after ``seconds``: so that work can begin."""
+        deadline = time.perf_counter() + seconds
+        n_items = min(n_items, self._buffersize or n_items)
+        while self._rows is not None and self._job.offered < n_items:
+            self.read_one()
+            if time.perf_counter() >= deadline:
+                return
+
+    def may_read(self, handed_out: int) -> bool:
+        """Whether another item should be read, ``handed_out`` results being with the caller."""
+        if self._rows is None:
+            return False
+        ahead = self._job.offered - handed_out
+        window = self._job.window if self._buffersize is None else self._buffersize
+        return ahead < max(1, window)
+
+    def read_one(self) -> None:
+        """Read one item and offer it; at the end, or after an error, say that it ended."""
+        assert self._rows is not None
+        started = time.perf_counter()
+        try:
+            row = next(self._rows)
+        except StopIteration:
+            self._rows = None
+            self._job.end()
+            return
+        except Exception as error:
+            self.error = error
+            self._rows = None
+            self._job.end()
+            return
+        self.is_quick = time.perf_counter() - started < QUICK
+        self._source.add(self._job.offered, row)
+        self._job.offer(1)
+
+    def close(self) -> None:
+        """Read nothing more."""
+        self._rows = None

@@ -1,0 +1,275 @@
+"""The iterator that ``map_parallel`` returns: results in the caller's thread.
+
+Results come in parts, one for each piece of a chunk; a part is unpacked when its first
+result is wanted. When the input is a sequence, nothing is needed from the caller while
+the map runs, so ``for`` and ``list`` go through the values of a part at C speed: they
+get ``itertools.chain`` over the parts. It and ``next()`` share the iterator over the
+current part, so that a loop can be left and continued in any way.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from seppo.core.commands import Deliver, FailJob, FinishJob, LostItem
+from seppo.driver import Broken, JobHandle, MoreRoom, Outcome
+from seppo.engines.base import Answer
+from seppo.errors import InternalError, NoWorkersError, WorkerLostError
+from seppo.interfaces.inputs import Reader
+from seppo.interfaces.progress import Meter
+from seppo.payload.batch import unpack_all
+from seppo.payload.outcome import Failure
+
+R = TypeVar("R")
+
+METER_SECONDS = 0.1  # seconds between looks at the progress while waiting
+
+
+class ParallelMap(Iterator[R], Generic[R]):
+    """Results of a map, lazily, in input order unless the caller asked otherwise.
+
+    Args:
+        job: The job.
+        outcomes: Where the driver puts what becomes of it.
+        length: How many results there will be, None if nobody knows.
+        return_exceptions: Hand out exceptions as values.
+        reader: Reads the input, if it is not a sequence.
+        meter: Shows the progress.
+    """
+
+    def __init__(
+        self,
+        job: JobHandle,
+        outcomes: SimpleQueue[Outcome],
+        length: int | None,
+        return_exceptions: bool,
+        reader: Reader | None,
+        meter: Meter | None,
+    ) -> None:
+        self._job = job
+        self._outcomes = outcomes
+        self._length = length
+        self._return_exceptions = return_exceptions
+        self._reader = reader
+        self._meter = meter
+        self._part: Iterator[R] = iter(())
+        self._handed_out = 0  # counted only where a reader asks for it
+        self._ends_loop = False  # an item raised StopIteration, which ends a loop over map()
+        self._is_closed = False
+        if meter is not None:
+            meter.show(0, length)
+
+    def __len__(self) -> int:
+        """Return how many results there are in all, taken or not.
+
+        Raises:
+            TypeError: If an input has no length.
+        """
+        if self._length is None:
+            raise TypeError("this map has no length: an input has none")
+        return self._length
+
+    def __iter__(self) -> Iterator[R]:
+        if self._reader is None and self._meter is None:
+            return itertools.chain.from_iterable(_Parts(self))
+        return self
+
+    def __next__(self) -> R:
+        while True:
+            self._handed_out += 1  # also if the item's exception is raised here
+            for value in self._part:
+                self._attend()
+                return value
+            self._handed_out -= 1
+            self._part = self._next_part()
+
+    def _attend(self) -> None:
+        """Take one item in for the one that goes out, and show the progress."""
+        reader = self._reader
+        if reader is not None and reader.is_quick and reader.may_read(self._handed_out - 1):
+            reader.read_one()
+        if self._meter is not None:
+            self._meter.show(self._job.completed, self._length)
+
+    def _next_part(self) -> Iterator[R]:
+        """Return the iterator over the next part, which may be what is left of this one.
+
+        Raises:
+            StopIteration: If there is none, or an item raised it.
+        """
+        if self._ends_loop:
+            self._ends_loop = False
+            raise StopIteration
+        if self._is_closed:
+            raise StopIteration
+        if not self._job.is_of_this_process:
+            raise RuntimeError(
+                "this iterator belongs to the process that called map_parallel, "
+                "not to a fork of it: call map_parallel in the child"
+            )
+        outcome = self._wait()
+        match outcome:
+            case Deliver():
+                self._job.take(outcome.count)
+                return self._open(outcome)
+            case FinishJob():
+                error = self._reader.error if self._reader is not None else None
+                self._show_end()
+                self.close()
+                if error is not None:
+                    raise error
+                raise StopIteration
+            case FailJob(delivered=delivered, undone=undone, losses=losses):
+                self.close()
+                raise NoWorkersError("all workers are gone", delivered, undone, losses)
+            case Broken(error=problem):
+                self.close()
+                raise problem
+            case _:
+                raise InternalError(f"an outcome of type {type(outcome).__name__}")
+
+    def _wait(self) -> Outcome:
+        """Return what comes next; read the input meanwhile."""
+        reader = self._reader
+        while True:
+            try:
+                outcome = self._outcomes.get_nowait()
+            except Empty:
+                if reader is not None:
+                    if reader.may_read(self._handed_out):
+                        reader.read_one()
+                        continue
+                    self._job.awaits_room = True
+                    if reader.may_read(self._handed_out):
+                        continue  # the driver made room before it could know
+                try:
+                    timeout = None if self._meter is None else METER_SECONDS
+                    outcome = self._outcomes.get(timeout=timeout)
+                except Empty:
+                    assert self._meter is not None
+                    self._meter.show(self._job.completed, self._length)
+                    continue
+            if not isinstance(outcome, MoreRoom):
+                return outcome
+
+    def _open(self, part: Deliver) -> Iterator[R]:
+        if isinstance(part.payload, LostItem):
+            lost = part.payload
+            error = WorkerLostError(part.index, lost.worker, lost.reason, lost.tries)
+            return self._outcomes_of([error], (0,))
+        assert isinstance(part.payload, Answer)
+        batch, worker = part.payload.batch, part.payload.worker
+        first = part.index - part.offset
+        values = unpack_all(batch, lambda i: f"the result of item {first + i}")
+        if part.count != batch.count:
+            values = values[part.offset : part.offset + part.count]
+        if Failure not in set(map(type, values)):
+            return iter(values)
+        failed = [i for i, value in enumerate(values) if type(value) is Failure]
+        for i in failed:
+            values[i] = values[i].to_exception(part.index + i, worker)
+        return self._outcomes_of(values, failed)
+
+    def _outcomes_of(self, values: list[Any], failed: Any) -> Iterator[R]:
+        """Return an iterator over values of which some are exceptions to raise."""
+        raising = {
+            i
+            for i in failed
+            if not (self._return_exceptions and isinstance(values[i], Exception))
+        }
+        if not raising:
+            return iter(values)
+        return _Mixed(self, values, raising)
+
+    def _show_end(self) -> None:
+        if self._meter is not None:
+            self._meter.show(self._job.completed, self._length)
+
+    def close(self) -> None:
+        """Give the map up: workers drop what is left of it, and no more results come."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._job.close()
+        self._part = iter(())
+        if self._reader is not None:
+            self._reader.close()
+        if self._meter is not None:
+            self._meter.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_is_closed", True) is False:
+            self.close()
+
+    def __enter__(self) -> ParallelMap[R]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Mixed(Iterator[R]):
+    """Values of a part in which some items failed: raises at those, and goes on."""
+
+    def __init__(self, owner: ParallelMap[R], values: list[Any], raising: set[int]) -> None:
+        self._owner = owner
+        self._values = values
+        self._raising = raising
+        self._next = 0
+
+    def __length_hint__(self) -> int:
+        return len(self._values) - self._next
+
+    def __next__(self) -> R:
+        i = self._next
+        if i >= len(self._values) or self._owner._ends_loop:
+            raise StopIteration
+        self._next = i + 1
+        value: Any = self._values[i]
+        self._values[i] = None
+        if i not in self._raising:
+            result: R = value
+            return result
+        if isinstance(value, StopIteration):
+            self._owner._ends_loop = True
+        try:
+            raise value
+        finally:
+            del value  # a traceback that refers to its own frame keeps everything alive
+
+
+class _Parts(Iterator[Iterator[R]]):
+    """The parts of a map, for ``itertools.chain``.
+
+    ``chain`` survives an exception of a part's iterator, but not one of ours: so an
+    exception that comes while waiting for a part travels inside one.
+    """
+
+    def __init__(self, owner: ParallelMap[R]) -> None:
+        self._owner = owner
+
+    def __next__(self) -> Iterator[R]:
+        owner = self._owner
+        if not owner._ends_loop and owner._part.__length_hint__() > 0:  # type: ignore[attr-defined]
+            return owner._part  # begun in another way
+        try:
+            owner._part = owner._next_part()
+        except StopIteration:
+            raise
+        except BaseException as error:  # Ctrl-C, too: the loop may be continued
+            return _raising_once(error)
+        return owner._part
+
+
+def _raising_once(error: BaseException) -> Iterator[Any]:
+    raise error
+    yield  # what makes this function a generator

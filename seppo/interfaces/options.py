@@ -1,0 +1,79 @@
+"""What a caller of ``map_parallel`` can ask for, checked before anything is sent."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, SupportsIndex
+
+from seppo.errors import ConfigurationError
+
+# Seen by a type checker; what it means is told in map_parallel's docstring.
+Progress = bool | str | Mapping[str, Any] | type | Callable[[int, int | None], object] | None
+
+FALLBACKS = ("serial", "error")
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """The keyword arguments of one map."""
+
+    chunksize: int | None = None
+    buffersize: int | None = None
+    ordered: bool = True
+    return_exceptions: bool = False
+    progress: Progress = None
+    group: str | None = None
+    fallback: str = "serial"
+
+    @classmethod
+    def checked(
+        cls,
+        chunksize: SupportsIndex | None,
+        buffersize: SupportsIndex | None,
+        ordered: bool,
+        return_exceptions: bool,
+        progress: Progress,
+        group: str | None,
+        fallback: str,
+    ) -> MapOptions:
+        """Return the options.
+
+        Raises:
+            ConfigurationError: If a value makes no sense (it is also a ``ValueError``).
+            TypeError: If a value is of the wrong type.
+        """
+        if fallback not in FALLBACKS:
+            raise ConfigurationError("fallback", repr(fallback), f"choose one of {FALLBACKS}")
+        if group is not None and (not isinstance(group, str) or not group):
+            raise ConfigurationError("group", repr(group), "a name is needed, or None")
+        known = progress is None or isinstance(progress, (bool, str, Mapping))
+        if not known and not callable(progress):
+            raise ConfigurationError(
+                "progress",
+                repr(progress),
+                "choose True, a description, a dict of tqdm's keywords, a tqdm class "
+                "or a callable taking (done, total)",
+            )
+        return cls(
+            _positive("chunksize", chunksize),
+            _positive("buffersize", buffersize),
+            bool(ordered),
+            bool(return_exceptions),
+            progress,
+            group,
+            fallback,
+        )
+
+
+def _positive(name: str, value: SupportsIndex | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number or None, not {value!r}") from None
+    if number < 1:
+        raise ConfigurationError(name, str(number), "1 or more is needed, or None")
+    return number

@@ -1,0 +1,192 @@
+"""``map_parallel``: arguments to a job, a job to the driver, and an iterator back."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from seppo.core.events import Policy
+from seppo.driver import Driver, Outcome, driver_for
+from seppo.errors import NameServerError, NoWorkersError
+from seppo.interfaces.inputs import Reader, length_of
+from seppo.interfaces.iterator import ParallelMap
+from seppo.interfaces.options import MapOptions, Progress
+from seppo.interfaces.progress import meter_for
+from seppo.interfaces.serial import SerialMap
+from seppo.payload.runner import current_group, current_worker
+from seppo.payload.serialize import pack_function
+from seppo.payload.source import SequenceSource, StreamSource, is_sliceable
+from seppo.settings import Settings
+
+R = TypeVar("R")
+
+FIRST_LOOK = 0.005  # seconds; so long the call itself reads an input, before any next()
+
+_has_warned = False
+
+
+def map_parallel(
+    func: Callable[..., R],
+    *iterables: Iterable[Any],
+    chunksize: int | None = None,
+    buffersize: int | None = None,
+    ordered: bool = True,
+    return_exceptions: bool = False,
+    progress: Progress = None,
+    group: str | None = None,
+    fallback: str = "serial",
+) -> ParallelMap[R] | SerialMap[R]:
+    """Return an iterator over ``func`` of each item, computed on all workers.
+
+    Like builtin ``map``: the shortest of several iterables ends it, results come in
+    input order, and an item's exception is raised where its result would have come,
+    after which iteration goes on with the next item. Unlike ``map``, work begins at the
+    call.
+
+    Args:
+        func: Any callable: it travels with what it refers to. An importable function of
+            an installed package travels by name.
+        *iterables: The arguments of ``func``. Lists, tuples, ranges, strings and NumPy
+            arrays are sliced where they lie; anything else is iterated over in the
+            thread that calls this function and ``next()``, a little ahead of the results.
+        chunksize: Items sent together; by default measured cost decides.
+        buffersize: Most items taken from the input beyond the results handed out; 1
+            never reads ahead of a result that was not handed out. By default about four
+            chunks for each worker.
+        ordered: False hands out results as they come.
+        return_exceptions: Hand out exceptions of items as values in their places.
+        progress: True for a tqdm bar, a string for a bar with this description, a dict
+            of tqdm's keywords, a tqdm class, or a callable that gets ``(done, total)``;
+            ``total`` is None if nobody knows.
+        group: Use the workers of this group.
+        fallback: What to do where no worker is registered: ``"serial"`` runs builtin
+            ``map`` in this process, with one warning a process; ``"error"`` raises.
+
+    Returns:
+        An iterator, also a context manager, with ``close()``, and ``len()`` where the
+        inputs have one. When it is closed or deleted, workers drop what is left.
+
+    Raises:
+        SerializationError: If ``func`` cannot be pickled.
+        NoWorkersError: At the call, with ``fallback="error"``; from ``next()``, when all
+            workers are gone and none comes back for 20 seconds.
+        ProtocolError: If there are workers, but none that this client can work with.
+        ValueError, TypeError: If an argument makes no sense.
+
+    Inside a worker the map runs serially, unless ``group`` names another group.
+
+    >>> list(map_parallel_serial(pow, [2, 3], [5, 2]))
+    [32, 9]
+    """
+    options = MapOptions.checked(
+        chunksize, buffersize, ordered, return_exceptions, progress, group, fallback
+    )
+    _check(func, iterables)
+    if _is_nested(group):
+        return SerialMap(func, iterables, options)
+    driver = _driver(options)
+    if driver is None:
+        return SerialMap(func, iterables, options)
+    return _start(driver, func, iterables, options)
+
+
+def map_parallel_serial(
+    func: Callable[..., R],
+    *iterables: Iterable[Any],
+    chunksize: int | None = None,
+    buffersize: int | None = None,
+    ordered: bool = True,
+    return_exceptions: bool = False,
+    progress: Progress = None,
+    group: str | None = None,
+    fallback: str = "serial",
+) -> SerialMap[R]:
+    """Return what ``map_parallel`` returns, computed in this process by builtin ``map``.
+
+    For debugging, tests and comparison. The arguments are those of ``map_parallel``;
+    no worker is looked for.
+
+    >>> list(map_parallel_serial(abs, [-1, 2]))
+    [1, 2]
+    """
+    options = MapOptions.checked(
+        chunksize, buffersize, ordered, return_exceptions, progress, group, fallback
+    )
+    _check(func, iterables)
+    return SerialMap(func, iterables, options)
+
+
+def _check(func: Callable[..., Any], iterables: tuple[Iterable[Any], ...]) -> None:
+    if not iterables:
+        raise TypeError("map_parallel() must have at least two arguments.")
+    if not callable(func):
+        raise TypeError(f"{type(func).__name__!r} object is not callable")
+
+
+def _is_nested(group: str | None) -> bool:
+    """Whether this is user code on a worker: all workers might wait for each other."""
+    if current_worker() is None:
+        return False
+    return group is None or group == current_group() or current_group() is None
+
+
+def _driver(options: MapOptions) -> Driver | None:
+    """Return the driver, or None where the map is to run serially."""
+    settings = Settings.load(group=options.group)
+    try:
+        driver = driver_for(settings)
+        reason = (
+            f"no worker of group {settings.group!r} is registered at the name server at "
+            f"{settings.ns_host}:{settings.ns_port}"
+        )
+    except NameServerError as error:
+        driver, reason = None, str(error)
+    if driver is None:
+        if options.fallback == "error":
+            raise NoWorkersError(reason)
+        _warn_once(reason)
+    return driver
+
+
+def _warn_once(reason: str) -> None:
+    global _has_warned
+    if not _has_warned:
+        _has_warned = True
+        warnings.warn(
+            f"seppo runs this map in this process alone: {reason}. For workers, start "
+            "'pyro5-ns' and 'seppo worker', or run the script with 'seppo run'",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _start(
+    driver: Driver,
+    func: Callable[..., R],
+    iterables: tuple[Iterable[Any], ...],
+    options: MapOptions,
+) -> ParallelMap[R]:
+    function = pack_function(func)
+    outcomes: SimpleQueue[Outcome] = SimpleQueue()
+    length = length_of(iterables)
+    policy = Policy(
+        chunksize=options.chunksize,
+        ordered=options.ordered,
+        **({} if options.buffersize is None else {"max_ahead": options.buffersize}),
+    )
+    meter = meter_for(options.progress, length)
+    if all(map(is_sliceable, iterables)):
+        assert length is not None
+        job = driver.open(SequenceSource(function, iterables), outcomes.put, policy)
+        job.offer(length)
+        job.end()
+        return ParallelMap(job, outcomes, length, options.return_exceptions, None, meter)
+    source = StreamSource(function, len(iterables))
+    rows = zip(*iterables, strict=False)  # raises here what is not iterable, like map()
+    job = driver.open(source, outcomes.put, policy)
+    reader = Reader(rows, source, job, options.buffersize)
+    result = ParallelMap(job, outcomes, length, options.return_exceptions, reader, meter)
+    reader.read_first(driver.n_workers, FIRST_LOOK)
+    return result

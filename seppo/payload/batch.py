@@ -1,0 +1,169 @@
+"""Many values as a few buffers: the items of a chunk, or their results.
+
+Two forms::
+
+    WHOLE   one pickle of a sized iterable: a range, a block of an array, a list of
+            numbers and strings. Quickest; nothing in it can fail for one value alone.
+    EACH    one pickle a value, so that a bad one costs only itself:
+            [table: 2 x uint64 a value: bytes of its pickle, number of its buffers]
+            [the pickles, one after the other] [buffer] [buffer] ...
+
+A value that cannot be packed is replaced by the ``Failure`` that says so.
+"""
+
+from __future__ import annotations
+
+import pickle
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seppo.errors import ProtocolError
+from seppo.payload.outcome import Failure, unsendable
+from seppo.payload.serialize import Buffer, Packed, Pickler, own_modules_by_value
+
+WHOLE, EACH = 0, 1
+
+# Values of these very types cannot fail to travel, so they can share one pickle.
+PLAIN_TYPES = frozenset({int, float, complex, bool, str, bytes, type(None)})
+PLAIN_BYTES = 1 << 16  # longer strings are packed on their own
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Packed values.
+
+    Attributes:
+        kind: ``WHOLE`` or ``EACH``.
+        count: How many values.
+        parts: The buffers, as described above.
+    """
+
+    kind: int
+    count: int
+    parts: tuple[Buffer, ...]
+
+
+def is_plain(values: Sequence[Any]) -> bool:
+    """Whether all values are of types that cannot fail to travel."""
+    return PLAIN_TYPES.issuperset(map(type, values))
+
+
+def pack_whole(values: Any, count: int) -> Batch:
+    """Return a sized iterable packed as one object."""
+    packed = Pickler().dump(values)
+    return Batch(WHOLE, count, (packed.data, *packed.buffers))
+
+
+def pack_values(values: Sequence[Any], name: Callable[[int], str]) -> Batch:
+    """Return the values packed, in the form that suits them.
+
+    Args:
+        values: The values; a ``Failure`` among them stands for an item without a value.
+        name: What to call the value at a position, in the error of one that cannot travel.
+    """
+    if is_plain(values):
+        return Batch(WHOLE, len(values), (pickle.dumps(list(values), 5),))
+    with own_modules_by_value():
+        pickler = Pickler()
+        return join([pack_one(pickler, value, name, i) for i, value in enumerate(values)])
+
+
+def pack_one(pickler: Pickler, value: Any, name: Callable[[int], str], position: int) -> Packed:
+    """Return one value packed, or, where that fails, the ``Failure`` that says why."""
+    try:
+        return pickler.dump(value)
+    except Exception as problem:
+        return Packed(pickle.dumps(unsendable(name(position), problem), 5))
+
+
+def join(values: Sequence[Packed]) -> Batch:
+    """Return values that are packed already as one batch."""
+    table = array("Q")
+    buffers: list[Buffer] = []
+    for value in values:
+        table.append(len(value.data))
+        table.append(len(value.buffers))
+        buffers.extend(value.buffers)
+    data = b"".join([value.data for value in values])
+    return Batch(EACH, len(values), (table.tobytes(), data, *buffers))
+
+
+def unpack_all(batch: Batch, name: Callable[[int], str]) -> list[Any]:
+    """Return the values; one that cannot be unpacked is replaced by a ``Failure``."""
+    return Unpacker(batch, name).take(batch.count)
+
+
+class Unpacker:
+    """Unpacks a batch from the front, as many values at a time as are wanted.
+
+    Args:
+        batch: The packed values.
+        name: What to call the value at a position, in the error of one that fails.
+
+    Raises:
+        ProtocolError: If the parts do not fit together.
+    """
+
+    def __init__(self, batch: Batch, name: Callable[[int], str]) -> None:
+        self.count = batch.count
+        self.position = 0
+        self.has_failures = False  # whether a value that was taken is a Failure
+        self._name = name
+        self._batch = batch
+        self._whole: Sequence[Any] | None = None
+        if batch.kind == WHOLE:
+            if not batch.parts:
+                raise ProtocolError("a batch has no parts")
+        elif batch.kind == EACH:
+            self._open_table(batch)
+        else:
+            raise ProtocolError(f"a batch of unknown kind {batch.kind}")
+
+    def _open_table(self, batch: Batch) -> None:
+        if len(batch.parts) < 2 or len(batch.parts[0]) != 16 * batch.count:
+            raise ProtocolError("a batch's table does not fit its count")
+        self._table = array("Q")
+        self._table.frombytes(batch.parts[0])
+        self._data = memoryview(batch.parts[1])
+        self._buffers = batch.parts[2:]
+        sizes, buffers = sum(self._table[::2]), sum(self._table[1::2])
+        if sizes != len(self._data) or buffers != len(self._buffers):
+            raise ProtocolError("a batch's table does not fit its parts")
+        self._at = self._next_buffer = 0
+
+    def take(self, n: int) -> list[Any]:
+        """Return the next ``n`` values, or as many as are left."""
+        first, stop = self.position, min(self.position + n, self.count)
+        self.position = stop
+        if self._batch.kind == EACH:
+            return [self._load_next(i) for i in range(first, stop)]
+        if self._whole is None:
+            parts = self._batch.parts
+            try:
+                self._whole = pickle.loads(parts[0], buffers=parts[1:])
+                if len(self._whole) != self.count:  # type: ignore[arg-type]
+                    raise ProtocolError("a batch does not hold what it promises")
+            except Exception as problem:  # a block of an array where numpy is missing
+                failure = unsendable(self._name(0), problem)
+                self._whole = [failure] * self.count
+                self.has_failures = True
+        assert self._whole is not None
+        if first == 0 and stop == self.count and type(self._whole) is list:
+            return self._whole
+        return list(self._whole[first:stop])
+
+    def _load_next(self, position: int) -> Any:
+        size, n_buffers = self._table[2 * position], self._table[2 * position + 1]
+        data = self._data[self._at : self._at + size]
+        buffers = self._buffers[self._next_buffer : self._next_buffer + n_buffers]
+        self._at += size
+        self._next_buffer += n_buffers
+        try:
+            value = pickle.loads(data, buffers=buffers)
+        except Exception as problem:
+            value = unsendable(self._name(position), problem)
+        self.has_failures = self.has_failures or type(value) is Failure
+        return value
+

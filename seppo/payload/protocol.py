@@ -1,0 +1,209 @@
+"""The messages of the data channel as dataclasses of plain values.
+
+Each message becomes one frame: a fixed head packed with ``struct``, then its buffers.
+The client may send a chunk without asking whether the worker knows its function: it has
+sent the function before on the same connection, or the worker answers ``NeedFunction``.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from seppo.errors import ProtocolError
+from seppo.payload.batch import Batch
+from seppo.payload.frames import Frame
+from seppo.payload.serialize import Buffer, Packed, PackedFunction
+
+PROTOCOL_VERSION = 1
+
+_CHUNK = struct.Struct("!QQQQ32sH")  # attempt, job, index, count, digest, number of columns
+_COLUMN = struct.Struct("!BIQ")  # kind, number of parts, count
+_RESULTS = struct.Struct("!QQd")  # attempt, count, seconds
+_NUMBER = struct.Struct("!Q")
+_RETURNED = struct.Struct("!QQ")  # attempt, kept
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Run these items. ``columns`` are the arguments, one batch each, of equal counts."""
+
+    attempt: int
+    job: int
+    index: int
+    count: int
+    digest: bytes
+    columns: tuple[Batch, ...]
+
+
+@dataclass(frozen=True)
+class Function:
+    """Know this function from now on."""
+
+    function: PackedFunction
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Give back what has not begun of this attempt."""
+
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Drop this attempt, also while it runs."""
+
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """The worker's first message: who it is, as plain values."""
+
+    info: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The next results of an attempt, in order."""
+
+    attempt: int
+    seconds: float
+    batch: Batch
+
+
+@dataclass(frozen=True)
+class Returned:
+    """All but the first ``kept`` items of the attempt were not begun and will not be."""
+
+    attempt: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class NeedFunction:
+    """The function of this attempt is not known here: send it again."""
+
+    attempt: int
+    digest: bytes
+
+
+Message = Chunk | Function | Recall | Cancel | Welcome | Results | Returned | NeedFunction
+
+_KINDS: dict[type, int] = {
+    kind: number
+    for number, kind in enumerate(
+        (Chunk, Function, Recall, Cancel, Welcome, Results, Returned, NeedFunction), start=1
+    )
+}
+
+
+def to_parts(message: Message) -> tuple[int, list[Buffer]]:
+    """Return a message's kind and buffers, as ``frames.encode`` takes them."""
+    parts: list[Buffer]
+    match message:
+        case Chunk():
+            head = _CHUNK.pack(
+                message.attempt,
+                message.job,
+                message.index,
+                message.count,
+                message.digest,
+                len(message.columns),
+            )
+            parts = [head + b"".join(map(_column, message.columns))]
+            for column in message.columns:
+                parts.extend(column.parts)
+        case Results(batch=batch):
+            head = _RESULTS.pack(message.attempt, batch.count, message.seconds)
+            parts = [head + _column(batch), *batch.parts]
+        case Function(function=function):
+            packed = function.packed
+            parts = [function.digest, packed.data, *packed.buffers]
+        case Recall(attempt=attempt) | Cancel(attempt=attempt):
+            parts = [_NUMBER.pack(attempt)]
+        case Returned(attempt=attempt, kept=kept):
+            parts = [_RETURNED.pack(attempt, kept)]
+        case NeedFunction(attempt=attempt, digest=digest):
+            parts = [_NUMBER.pack(attempt) + digest]
+        case Welcome(info=info):
+            parts = [json.dumps(info).encode()]
+    return _KINDS[type(message)], parts
+
+
+def _column(batch: Batch) -> bytes:
+    return _COLUMN.pack(batch.kind, len(batch.parts), batch.count)
+
+
+def from_frame(frame: Frame) -> Message:
+    """Return the message in a frame.
+
+    Raises:
+        ProtocolError: If there is none.
+    """
+    try:
+        return _READERS[frame.kind](frame.parts)
+    except (KeyError, IndexError, ValueError, struct.error) as error:
+        raise ProtocolError(f"a frame of kind {frame.kind} makes no sense: {error!r}") from error
+
+
+def _read_chunk(parts: tuple[memoryview, ...]) -> Chunk:
+    attempt, job, index, count, digest, n_columns = _CHUNK.unpack_from(parts[0])
+    columns = _read_columns(parts, _CHUNK.size, n_columns)
+    if any(column.count != count for column in columns) or not columns:
+        raise ValueError("columns of different lengths")
+    return Chunk(attempt, job, index, count, digest, columns)
+
+
+def _read_columns(parts: tuple[memoryview, ...], at: int, n: int) -> tuple[Batch, ...]:
+    columns = []
+    first = 1
+    for i in range(n):
+        kind, n_parts, count = _COLUMN.unpack_from(parts[0], at + i * _COLUMN.size)
+        columns.append(Batch(kind, count, parts[first : first + n_parts]))
+        first += n_parts
+    if first != len(parts):
+        raise ValueError("a number of parts that does not fit")
+    return tuple(columns)
+
+
+def _read_results(parts: tuple[memoryview, ...]) -> Results:
+    attempt, count, seconds = _RESULTS.unpack_from(parts[0])
+    (batch,) = _read_columns(parts, _RESULTS.size, 1)
+    if batch.count != count:
+        raise ValueError("a count that does not fit")
+    return Results(attempt, seconds, batch)
+
+
+def _read_function(parts: tuple[memoryview, ...]) -> Function:
+    digest = bytes(parts[0])
+    if len(digest) != 32:
+        raise ValueError("a digest of the wrong size")
+    return Function(PackedFunction(digest, Packed(bytes(parts[1]), parts[2:])))
+
+
+def _read_need(parts: tuple[memoryview, ...]) -> NeedFunction:
+    (attempt,) = _NUMBER.unpack_from(parts[0])
+    return NeedFunction(attempt, bytes(parts[0][_NUMBER.size :]))
+
+
+def _read_welcome(parts: tuple[memoryview, ...]) -> Welcome:
+    info = json.loads(bytes(parts[0]))
+    if not isinstance(info, dict):
+        raise ValueError("no mapping")
+    return Welcome(info)
+
+
+_READERS: dict[int, Any] = {
+    _KINDS[Chunk]: _read_chunk,
+    _KINDS[Function]: _read_function,
+    _KINDS[Recall]: lambda parts: Recall(*_NUMBER.unpack(parts[0])),
+    _KINDS[Cancel]: lambda parts: Cancel(*_NUMBER.unpack(parts[0])),
+    _KINDS[Welcome]: _read_welcome,
+    _KINDS[Results]: _read_results,
+    _KINDS[Returned]: lambda parts: Returned(*_RETURNED.unpack(parts[0])),
+    _KINDS[NeedFunction]: _read_need,
+}

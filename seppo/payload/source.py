@@ -1,0 +1,180 @@
+"""Where the items of a job come from when a chunk of them is packed.
+
+``SequenceSource`` slices in place: a range travels as a range, a block of an array as one
+buffer. ``StreamSource`` holds what an iterator has yielded, packed at that moment, until
+the results are there.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from seppo.payload.batch import PLAIN_TYPES, Batch, join, pack_one, pack_values, pack_whole
+from seppo.payload.outcome import Failure
+from seppo.payload.serialize import (
+    Packed,
+    PackedFunction,
+    Pickler,
+    own_modules_by_value,
+    pack_function,
+)
+
+log = logging.getLogger(__name__)
+
+
+class ItemSource(Protocol):
+    """The function of a job and its items, as an engine needs them."""
+
+    @property
+    def function(self) -> PackedFunction:
+        """The function, packed."""
+
+    def pack(self, start: int, stop: int) -> tuple[Batch, ...]:
+        """Return items ``start`` to ``stop``, one batch for each argument. Never raises."""
+
+    def drop(self, start: int, stop: int) -> None:
+        """Forget items whose results were delivered."""
+
+
+def is_sliceable(values: Any) -> bool:
+    """Whether a slice of this input is, item by item, what iterating over it yields."""
+    kind = type(values)
+    if kind in (list, tuple, range, str, bytes):
+        return True
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and kind is numpy.ndarray and values.ndim > 0
+
+
+class SequenceSource:
+    """Items that lie in sequences.
+
+    Args:
+        function: The function, packed.
+        columns: Sliceable sequences, one for each argument.
+    """
+
+    def __init__(self, function: PackedFunction, columns: Sequence[Any]) -> None:
+        self.function = function
+        self._columns = columns
+
+    def pack(self, start: int, stop: int) -> tuple[Batch, ...]:
+        """Return items ``start`` to ``stop``, one batch for each argument."""
+        return tuple(
+            _never_raising(_pack_slice, column, start, stop) for column in self._columns
+        )
+
+    def drop(self, start: int, stop: int) -> None:
+        """Do nothing: the sequences are the caller's."""
+
+
+def _pack_slice(column: Any, start: int, stop: int) -> Batch:
+    block = column[start:stop]
+    if len(block) != stop - start:
+        raise RuntimeError(f"the input has shrunk to {len(column)} items during the map")
+    if type(block) is list or type(block) is tuple:
+        return pack_values(block, lambda i: f"item {start + i}")
+    if getattr(getattr(block, "dtype", None), "hasobject", False):
+        return pack_values(list(block), lambda i: f"item {start + i}")
+    return pack_whole(block, stop - start)
+
+
+class StreamSource:
+    """Items that come one by one; each is packed when it comes.
+
+    Only values of plain immutable types are kept as they are. Everything else is packed
+    at once, with its buffers copied: many a generator fills one array over and over.
+
+    Args:
+        function: The function, packed.
+        n_columns: Arguments of the function.
+    """
+
+    def __init__(self, function: PackedFunction, n_columns: int) -> None:
+        self.function = function
+        self._n_columns = n_columns
+        # Written by the caller's thread, read and emptied by the driver's: single
+        # operations on a dict, which are atomic.
+        self._items: dict[int, tuple[Any, ...]] = {}
+        self._pickler = Pickler(copy_buffers=True)
+
+    def add(self, index: int, args: tuple[Any, ...]) -> None:
+        """Keep the arguments of item ``index``."""
+        if not PLAIN_TYPES.issuperset(map(type, args)):
+            with own_modules_by_value():
+                args = tuple(
+                    pack_one(self._pickler, arg, lambda _: f"item {index}", 0) for arg in args
+                )
+        self._items[index] = args
+
+    def pack(self, start: int, stop: int) -> tuple[Batch, ...]:
+        """Return items ``start`` to ``stop``, one batch for each argument."""
+        rows = [self._items[index] for index in range(start, stop)]
+        return tuple(_join_column([row[i] for row in rows]) for i in range(self._n_columns))
+
+    def drop(self, start: int, stop: int) -> None:
+        """Forget items whose results were delivered."""
+        for index in range(start, stop):
+            self._items.pop(index, None)
+
+
+def _join_column(values: list[Any]) -> Batch:
+    if Packed not in set(map(type, values)):
+        return pack_values(values, str)
+    return join(
+        [v if type(v) is Packed else Packed(pickle.dumps(v, 5)) for v in values]
+    )
+
+
+class TaskSource:
+    """Single calls, each with its own function: what an executor is given.
+
+    Args:
+        begin: Asked for each index before it is packed; false if the call is cancelled.
+    """
+
+    def __init__(self, begin: Callable[[int], bool]) -> None:
+        self.function = pack_function(run_task)
+        self._begin = begin
+        self._tasks: dict[int, Packed] = {}
+
+    def add(self, index: int, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Keep a call.
+
+        Raises:
+            Exception: Whatever pickling it raises.
+        """
+        with own_modules_by_value():
+            self._tasks[index] = Pickler(copy_buffers=True).dump((func, args, kwargs))
+
+    def pack(self, start: int, stop: int) -> tuple[Batch, ...]:
+        """Return the calls ``start`` to ``stop``; a cancelled one as a failure."""
+        return (
+            join([self._tasks[i] if self._begin(i) else _SKIPPED for i in range(start, stop)]),
+        )
+
+    def drop(self, start: int, stop: int) -> None:
+        """Forget calls whose results were delivered."""
+        for index in range(start, stop):
+            self._tasks.pop(index, None)
+
+
+_SKIPPED = Packed(pickle.dumps(Failure("CancelledError", "cancelled before it began"), 5))
+
+
+def run_task(task: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]) -> Any:
+    """Run one call of an executor, on the worker."""
+    func, args, kwargs = task
+    return func(*args, **kwargs)
+
+
+def _never_raising(pack: Callable[..., Batch], column: Any, start: int, stop: int) -> Batch:
+    try:
+        return pack(column, start, stop)
+    except Exception as problem:  # user code: slicing or reduction of the input
+        log.info("items %d to %d could not be packed", start, stop, exc_info=True)
+        failure = Packed(pickle.dumps(Failure.of(problem), 5))
+        return join([failure] * (stop - start))

@@ -1,0 +1,1 @@
+"""The far side: worker processes and the supervisor of a host; knows no client."""

@@ -1,0 +1,239 @@
+"""One client's data channel on the worker's side: what came, what waits, what goes back.
+
+Two threads use it, under ``lock``: the main thread, which runs the items, and the
+channel's attendant, which takes over while the main thread is inside a long item.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+
+from seppo.errors import ProtocolError
+from seppo.payload.batch import pack_values
+from seppo.payload.protocol import (
+    Cancel,
+    Chunk,
+    Function,
+    Message,
+    NeedFunction,
+    Recall,
+    Results,
+    Returned,
+    from_frame,
+    to_parts,
+)
+from seppo.payload.runner import ChunkRun
+from seppo.transport.stream import Stream
+from seppo.worker.functions import FunctionCache, Known
+
+log = logging.getLogger(__name__)
+
+PARTIAL_SECONDS = 1.0  # seconds between the results of a chunk that runs on
+CONGESTED = 8 << 20  # bytes unsent; then this client's items wait until it reads
+
+
+class Channel:
+    """What one client wants of this worker.
+
+    Args:
+        stream: The connection.
+        functions: What functions are known, to all clients of the worker.
+
+    Attributes:
+        running: The chunk that has begun, if any.
+        waiting: Chunks that have not begun, oldest first, with their functions.
+        served: Seconds of work done for this client.
+        is_closed: Whether the client has left.
+        is_released: Set when the main thread does not use the channel any more.
+    """
+
+    def __init__(self, stream: Stream, functions: FunctionCache) -> None:
+        self.lock = threading.RLock()
+        self.running: ChunkRun | None = None
+        self.waiting: deque[tuple[Chunk, Known]] = deque()
+        self.served = 0.0
+        self.is_closed = False
+        self.is_released = threading.Event()
+        self.items_done = 0
+        self._stream = stream
+        self._functions = functions
+        self._needing: dict[bytes, list[Chunk]] = {}  # chunks whose function is on its way
+        self._told_at = 0.0
+
+    def fileno(self) -> int:
+        """Return the descriptor, for selectors."""
+        return self._stream.fileno()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether an item of this client should run now."""
+        if self.is_closed or self._stream.unsent > CONGESTED:
+            return False
+        return self.running is not None or bool(self.waiting)
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether something could not be sent yet."""
+        return self._stream.unsent > 0
+
+    def begin_next(self) -> ChunkRun:
+        """Return the chunk that runs, or begin the next that waits."""
+        with self.lock:
+            if self.running is None:
+                chunk, known = self.waiting.popleft()
+                self.running = ChunkRun(known.load(), chunk, known.pace)
+                self._told_at = time.monotonic()
+            return self.running
+
+    # --- receiving
+
+    def receive(self) -> bool:
+        """Take what has come; return whether the running chunk is to be interrupted."""
+        with self.lock:
+            if self.is_closed:
+                return False
+            try:
+                frames = self._stream.receive()
+                interrupt = [self._handle(from_frame(frame)) for frame in frames]
+                return any(interrupt)
+            except (EOFError, OSError) as error:
+                log.info("a client left: %s", error)
+            except ProtocolError as error:
+                log.warning("a client is cut off: %s", error)
+            return self.close()
+
+    def _handle(self, message: Message) -> bool:
+        match message:
+            case Chunk():
+                self._accept(message)
+            case Function(function=function):
+                self._functions.add(function)
+                for chunk in self._needing.pop(function.digest, ()):
+                    self._accept(chunk)
+            case Recall(attempt=attempt):
+                self._give_back(attempt)
+            case Cancel(attempt=attempt):
+                return self._cancel(attempt)
+            case _:
+                raise ProtocolError(f"a client does not send {type(message).__name__}")
+        return False
+
+    def _accept(self, chunk: Chunk) -> None:
+        known = self._functions.get(chunk.digest)
+        if known is not None:
+            self.waiting.append((chunk, known))
+            return
+        self._needing.setdefault(chunk.digest, []).append(chunk)
+        self._send(NeedFunction(chunk.attempt, chunk.digest))
+
+    def _give_back(self, attempt: int) -> None:
+        if self._forget(attempt):
+            self._send(Returned(attempt, 0))
+        elif self.running is not None and self.running.chunk.attempt == attempt:
+            self.give_back_rest()
+
+    def _cancel(self, attempt: int) -> bool:
+        if not self._forget(attempt):
+            run = self.running
+            if run is not None and run.chunk.attempt == attempt:
+                run.abandon()
+                return True
+        return False
+
+    def _forget(self, attempt: int) -> bool:
+        """Drop a chunk that has not begun; return whether there was one."""
+        for entry in self.waiting:
+            if entry[0].attempt == attempt:
+                self.waiting.remove(entry)
+                return True
+        for chunks in self._needing.values():
+            for chunk in chunks:
+                if chunk.attempt == attempt:
+                    chunks.remove(chunk)
+                    return True
+        return False
+
+    # --- sending
+
+    def tell(self, run: ChunkRun) -> None:
+        """Send the outcomes that are not sent yet; end the chunk if it is finished."""
+        outcomes, seconds = run.take_outcomes()
+        self._told_at = time.monotonic()
+        if outcomes:
+            first = run.chunk.index + run.told
+            run.told += len(outcomes)
+            self.items_done += len(outcomes)
+            batch = pack_values(outcomes, lambda i: f"the result of item {first + i}")
+            self._send(Results(run.chunk.attempt, seconds, batch))
+
+    def settle(self, run: ChunkRun) -> None:
+        """After a burst: tell what is due, and let go of a chunk that is over."""
+        with self.lock:
+            if self.is_closed or self.running is not run:
+                return
+            if run.is_finished:
+                self.running = None
+                self.tell(run)
+            elif time.monotonic() - self._told_at >= PARTIAL_SECONDS:
+                self.tell(run)
+
+    def drop_running(self) -> None:
+        """Let go of the running chunk: it was interrupted."""
+        with self.lock:
+            self.running = None
+
+    def give_back_rest(self) -> None:
+        """Send what is finished of the running chunk, and give back what has not begun."""
+        run = self.running
+        if run is not None:
+            kept = run.give_back()
+            self.tell(run)
+            self._send(Returned(run.chunk.attempt, kept))
+
+    def give_back_all(self) -> None:
+        """Give back everything that has not begun: the main thread is busy for long."""
+        with self.lock:
+            if self.is_closed:
+                return
+            if self.running is not None and not self.running.was_given_back:
+                self.give_back_rest()
+            while self.waiting:
+                chunk, _ = self.waiting.popleft()
+                self._send(Returned(chunk.attempt, 0))
+
+    def _send(self, message: Message) -> None:
+        if self.is_closed:
+            return
+        try:
+            self._stream.send(*to_parts(message))
+        except OSError as error:
+            log.info("a client left: %s", error)
+            self.close()
+
+    def send(self, message: Message) -> None:
+        """Queue a message; a client that is gone is noticed and forgotten."""
+        with self.lock:
+            self._send(message)
+
+    def flush(self) -> None:
+        """Send what could not be sent before."""
+        with self.lock:
+            try:
+                self._stream.flush()
+            except OSError as error:
+                log.info("a client left: %s", error)
+                self.close()
+
+    def close(self) -> bool:
+        """Forget the client; return whether a chunk of its runs, which nobody wants now."""
+        with self.lock:
+            self.is_closed = True
+            self.waiting.clear()
+            self._needing.clear()
+            if self.running is not None:
+                self.running.abandon()
+                return True
+            return False

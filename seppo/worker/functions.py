@@ -1,0 +1,63 @@
+"""The functions that a worker knows, by the digest of their content."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from seppo.payload.outcome import Failure
+from seppo.payload.runner import Pace
+from seppo.payload.serialize import PackedFunction, load
+
+LARGEST_CACHE = 256 << 20  # bytes of packed functions; the newest one always stays
+
+
+@dataclass
+class Known:
+    """A function that was received, and loaded once it was needed."""
+
+    packed: PackedFunction
+    pace: Pace = field(default_factory=Pace)
+    func: Callable[..., Any] | Failure | None = None
+
+    def load(self) -> Callable[..., Any] | Failure:
+        """Return the function, or the ``Failure`` of loading it. Runs user code."""
+        if self.func is None:
+            try:
+                self.func = load(self.packed.packed)
+            except BaseException as error:  # user code: any module may be imported
+                self.func = Failure.of(error, skip=1)
+        assert self.func is not None
+        return self.func
+
+
+class FunctionCache:
+    """Least recently used functions leave first.
+
+    Args:
+        largest: Bytes that may be kept.
+    """
+
+    def __init__(self, largest: int = LARGEST_CACHE) -> None:
+        self._largest = largest
+        self._known: OrderedDict[bytes, Known] = OrderedDict()
+        self._nbytes = 0
+
+    def add(self, packed: PackedFunction) -> None:
+        """Know a function from now on."""
+        if packed.digest in self._known:
+            return
+        self._known[packed.digest] = Known(packed)
+        self._nbytes += packed.packed.nbytes
+        while self._nbytes > self._largest and len(self._known) > 1:
+            _, oldest = self._known.popitem(last=False)
+            self._nbytes -= oldest.packed.packed.nbytes
+
+    def get(self, digest: bytes) -> Known | None:
+        """Return a function, or None if it is not known."""
+        known = self._known.get(digest)
+        if known is not None:
+            self._known.move_to_end(digest)
+        return known

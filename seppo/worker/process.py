@@ -1,0 +1,148 @@
+"""The life of one worker process, from its birth to its end.
+
+Its supervisor holds the other end of ``control``. The worker says there, as lines of
+JSON, when it is ready; when the supervisor is gone, the line ends, and so does the worker.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import signal
+import socket
+import sys
+import threading
+from collections.abc import MutableMapping
+from dataclasses import asdict, dataclass
+
+import seppo
+from seppo.payload.protocol import PROTOCOL_VERSION
+from seppo.payload.runner import enter_worker
+from seppo.transport.daemon import ControlDaemon
+from seppo.worker.service import WorkerService
+
+log = logging.getLogger(__name__)
+
+OBJECT = "seppo.worker"
+
+# Each of these makes a numerical library start a thread for every CPU; N workers that all
+# do so slow each other down.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+)
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """What a new worker is told.
+
+    Attributes:
+        name: Its name, unique among all workers.
+        group: The group it belongs to.
+        host: The address it listens on.
+        supervisor: URI of its supervisor's control object.
+        threads: Threads for numerical libraries, unless the user has set them.
+    """
+
+    name: str
+    group: str
+    host: str
+    supervisor: str
+    threads: int
+
+    def to_json(self) -> str:
+        """Return the configuration as one line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> WorkerConfig:
+        """Return the configuration from its line."""
+        return cls(**json.loads(text))
+
+
+def cpus() -> int:
+    """Return the number of CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def limit_threads(environ: MutableMapping[str, str], threads: int) -> None:
+    """Set the thread variables of numerical libraries that the user has not set."""
+    for variable in THREAD_VARIABLES:
+        environ.setdefault(variable, str(threads))
+
+
+def run_worker(control: socket.socket, config: WorkerConfig) -> None:
+    """Be a worker until the supervisor is gone or a signal ends the process.
+
+    Call it in the main thread of a process that does nothing else.
+    """
+    _prepare_process(config)
+    facts = {
+        "seppo": seppo.__version__,
+        "protocol": PROTOCOL_VERSION,
+        "name": config.name,
+        "group": config.group,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "cpus": cpus(),
+        "supervisor": config.supervisor,
+    }
+    service = WorkerService(facts)
+    daemon = ControlDaemon(
+        OBJECT,
+        config.host,
+        0,
+        calls={"info": service.info, "ping": lambda: "pong"},
+        on_attach=service.attach,
+    )
+    daemon.start()
+    ready = {"uri": str(daemon.address), "facts": {k: str(v) for k, v in facts.items()}}
+    control.sendall(json.dumps(ready).encode() + b"\n")
+    threading.Thread(
+        target=_end_with, args=(control,), name="seppo-lifeline", daemon=True
+    ).start()
+    service.serve()
+
+
+def _prepare_process(config: WorkerConfig) -> None:
+    limit_threads(os.environ, config.threads)
+    enter_worker(config.name, config.group)
+    # Ctrl-C in a terminal is the supervisor's business. A handler, unlike SIG_IGN, is not
+    # inherited by programs that user code starts.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(line_buffering=True)
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:  # forked with its state: all workers would draw the same
+        numpy_random.seed()
+
+
+def _end_with(control: socket.socket) -> None:
+    """End this process when the supervisor's end of the line is closed."""
+    try:
+        while control.recv(4096):
+            pass
+    except OSError:
+        pass
+    os._exit(0)
+
+
+def main() -> None:
+    """Start point of ``python -m seppo.worker.process FD CONFIG``, where nothing forks."""
+    run_worker(socket.socket(fileno=int(sys.argv[1])), WorkerConfig.from_json(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

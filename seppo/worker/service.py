@@ -1,0 +1,196 @@
+"""One worker process: its main thread runs the items and serves the data channels.
+
+    Pyro's accept thread    a Pyro thread for each client        main thread
+    --------------------    -----------------------------        -----------
+    attach() comes in  -->  hands its socket over            --> receives chunks, runs
+                            and stays as the *attendant*:        bursts of items, sends
+                            watches for hang-up, and, while      results; clients in turn
+                            the main thread is inside a long
+                            item, reads and answers for it
+
+User code runs in the main thread, because signal handlers, matplotlib and many C
+libraries expect it. Between two bursts the main thread looks at its channels. When one
+item lasts, the attendants send what is finished, give back what has not begun, and
+interrupt the item if it is not wanted any more: a signal, whose handler raises only if
+that very item is still running.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import selectors
+import signal
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from seppo.payload.protocol import Welcome
+from seppo.payload.runner import ChunkRun, Interrupted
+from seppo.transport.stream import Stream, Waker
+from seppo.worker.channel import Channel
+from seppo.worker.functions import FunctionCache
+
+log = logging.getLogger(__name__)
+
+TICK = 0.25  # seconds between an attendant's looks
+LONG_BURST = 0.2  # seconds; then the attendants read for the main thread
+LONG_ITEM = 1.0  # seconds; then what has not begun goes back
+INTERRUPT = signal.SIGURG  # ignored by default, and rarely used by anybody
+
+_HANG_UP = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
+
+
+class WorkerService:
+    """Runs items for any number of clients, in the thread that calls ``serve``.
+
+    Args:
+        facts: What clients are told about this worker.
+    """
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        self._facts = dict(facts)
+        self._functions = FunctionCache()
+        self._channels: list[Channel] = []
+        self._writing: set[Channel] = set()  # channels registered for writing, too
+        self._arrivals: SimpleQueue[Channel] = SimpleQueue()
+        self._selector = selectors.DefaultSelector()
+        self._waker = Waker()
+        self._selector.register(self._waker, selectors.EVENT_READ)
+        self._main = threading.get_ident()
+        self._current: ChunkRun | None = None  # set by the main thread only
+        self._items_before = 0  # of clients that have left
+        self._stopping = False
+
+    # --- control calls, from Pyro's threads
+
+    def info(self) -> dict[str, Any]:
+        """Return who this is and what it does now, as plain values."""
+        channels = list(self._channels)
+        return {
+            **self._facts,
+            "busy": self._current is not None,
+            "clients": len(channels),
+            "waiting": sum(len(channel.waiting) for channel in channels),
+            "items_done": self._items_before + sum(channel.items_done for channel in channels),
+        }
+
+    def attach(self, sock: socket.socket) -> None:
+        """Serve a data channel until its client leaves; the attendant's life."""
+        channel = Channel(Stream(sock), self._functions)
+        channel.send(Welcome(self._facts))
+        self._arrivals.put(channel)
+        self._waker.wake()
+        poll = select.poll()
+        poll.register(sock, _HANG_UP)
+        while not channel.is_closed:
+            if poll.poll(1000 * TICK):
+                channel.close()
+            self._look_after(channel)
+        self._waker.wake()
+        while not channel.is_released.wait(TICK):
+            self._look_after(channel)
+
+    def _look_after(self, channel: Channel) -> None:
+        run = self._current
+        began = run.burst_at if run is not None else None
+        if run is None or began is None:
+            return
+        lasted = time.perf_counter() - began
+        if run.is_unwanted and channel.running is run:
+            self._interrupt(run)
+        elif lasted >= LONG_BURST:
+            run.pause()
+            if channel.receive():
+                self._interrupt(run)
+            if lasted >= LONG_ITEM:
+                channel.give_back_all()
+            if channel.wants_write:
+                channel.flush()
+
+    def _interrupt(self, run: ChunkRun) -> None:
+        if run.interruptible:
+            signal.pthread_kill(self._main, INTERRUPT)
+
+    def _on_interrupt(self, *_: object) -> None:
+        run = self._current
+        if run is not None and run.is_unwanted and run.interruptible:
+            run.interruptible = False
+            raise Interrupted
+
+    # --- the main thread
+
+    def serve(self) -> None:
+        """Serve until ``stop`` is called. Call it in the process's main thread."""
+        self._main = threading.get_ident()
+        signal.signal(INTERRUPT, self._on_interrupt)
+        while not self._stopping:
+            self._poll(wait=not any(channel.has_work for channel in self._channels))
+            workable = [channel for channel in self._channels if channel.has_work]
+            if workable:
+                self._run_burst(min(workable, key=lambda channel: channel.served))
+
+    def stop(self) -> None:
+        """Make ``serve`` return after the burst that runs; from any thread."""
+        self._stopping = True
+        self._waker.wake()
+
+    def _poll(self, wait: bool) -> None:
+        for channel in self._channels:
+            if channel.wants_write != (channel in self._writing):
+                self._watch_writing(channel, channel.wants_write)
+        for key, events in self._selector.select(None if wait else 0):
+            if key.fileobj is self._waker:
+                self._waker.drain()
+                self._welcome_arrivals()
+                continue
+            channel = key.data
+            if events & selectors.EVENT_READ and channel.receive():
+                channel.drop_running()
+            if events & selectors.EVENT_WRITE:
+                channel.flush()
+        for channel in [channel for channel in self._channels if channel.is_closed]:
+            self._release(channel)
+
+    def _watch_writing(self, channel: Channel, wanted: bool) -> None:
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wanted else 0)
+        self._selector.modify(channel, events, channel)
+        (self._writing.add if wanted else self._writing.discard)(channel)
+
+    def _welcome_arrivals(self) -> None:
+        while True:
+            try:
+                channel = self._arrivals.get_nowait()
+            except Empty:
+                return
+            # A newcomer starts level with the one that had least, not with a right to all.
+            channel.served = min((other.served for other in self._channels), default=0.0)
+            self._selector.register(channel, selectors.EVENT_READ, channel)
+            self._channels.append(channel)
+
+    def _release(self, channel: Channel) -> None:
+        self._selector.unregister(channel)
+        self._channels.remove(channel)
+        self._writing.discard(channel)
+        self._items_before += channel.items_done
+        channel.drop_running()
+        channel.is_released.set()
+
+    def _run_burst(self, channel: Channel) -> None:
+        began = time.perf_counter()
+        run = None
+        try:
+            run = self._current = channel.begin_next()
+            run.run_burst()
+        except Interrupted:
+            pass  # it is unwanted
+        finally:
+            self._current = None
+        channel.served += time.perf_counter() - began
+        if run is None or run.is_unwanted:
+            channel.drop_running()
+        else:
+            channel.settle(run)
