@@ -73,9 +73,7 @@ class JobHandle:
         completed: Items that have a result or have failed.
     """
 
-    def __init__(
-        self, driver: Driver, source: ItemSource, sink: Callable[[Outcome], None]
-    ) -> None:
+    def __init__(self, driver: Driver, source: ItemSource, sink: Callable[[Outcome], None]) -> None:
         self.number = next(_job_numbers)
         self.source = source
         self.sink = sink

@@ -94,7 +94,5 @@ def _integer(env: Mapping[str, str], name: str, default: int, smallest: int) -> 
     except ValueError:
         value = smallest - 1
     if value < smallest:
-        raise ConfigurationError(
-            name, repr(text), f"a whole number, {smallest} or more, is needed"
-        )
+        raise ConfigurationError(name, repr(text), f"a whole number, {smallest} or more, is needed")
     return value

@@ -51,7 +51,8 @@ class Reorder:
             for part in parts:
                 self._waiting[part.index] = part
             parts = []
-            while (part := self._waiting.pop(self.head, None)) is not None:  # type: ignore[assignment]
+            while self.head in self._waiting:
+                part = self._waiting.pop(self.head)
                 parts.append(part)
                 self.head += part.count
         self.released += sum(part.count for part in parts)

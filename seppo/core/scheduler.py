@@ -186,9 +186,7 @@ class Scheduler:
         for index in [i for i in job.losses if start <= i < start + count]:
             del job.losses[index]
         for part in job.reorder.add(start, count, event.payload):
-            commands.append(
-                Deliver(job.number, part.index, part.count, part.payload, part.offset)
-            )
+            commands.append(Deliver(job.number, part.index, part.count, part.payload, part.offset))
         self._finish_if_done(job, commands)
 
     def _rest_returned(self, event: RestReturned) -> None:
@@ -229,9 +227,7 @@ class Scheduler:
         self._idle.pop(name, None)
         self._half.pop(name, None)
 
-    def _blame(
-        self, attempt: Attempt, name: str, reason: str, commands: list[Command]
-    ) -> None:
+    def _blame(self, attempt: Attempt, name: str, reason: str, commands: list[Command]) -> None:
         """The item ran alone when its worker was lost: count it, and give up in time."""
         job, index = attempt.job, attempt.position
         tries = job.losses.get(index, 0) + 1
@@ -241,9 +237,7 @@ class Scheduler:
             return
         del job.losses[index]
         for part in job.reorder.add(index, 1, LostItem(name, reason, tries)):
-            commands.append(
-                Deliver(job.number, part.index, part.count, part.payload, part.offset)
-            )
+            commands.append(Deliver(job.number, part.index, part.count, part.payload, part.offset))
         self._finish_if_done(job, commands)
 
     # --- ends
@@ -282,9 +276,7 @@ class Scheduler:
             return
         for job in list(self._jobs.values()):
             undone = job.offered - len(job.reorder.known) if job.ended else None
-            commands.append(
-                FailJob(job.number, job.reorder.released, undone, tuple(self._losses))
-            )
+            commands.append(FailJob(job.number, job.reorder.released, undone, tuple(self._losses)))
             self._close(job.number, commands)
 
     # --- handing out
@@ -378,4 +370,3 @@ class Scheduler:
             # Slower than expected: nobody knows how far it is. At least one item is running.
             return attempt.size - 1, (attempt.size - 1) * max(cost, waited)
         return attempt.size - begun, (attempt.size - begun) * cost
-

@@ -93,7 +93,7 @@ class Discovery:
                 if arrived:
                     deadline = min(deadline, time.monotonic() + STRAGGLERS)
                 left = deadline - time.monotonic()
-                if left <= 0 or not self._changed.wait(left) and arrived:
+                if left <= 0 or (not self._changed.wait(left) and arrived):
                     break
             if any(map(self._is_known, addresses)):
                 return []

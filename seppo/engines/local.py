@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from seppo.core.commands import CancelAttempt, RecallChunk, SendChunk
 from seppo.core.events import ChunkSent, Event, ItemsDone, RestReturned, WorkerJoined
@@ -172,8 +174,9 @@ class _WorkerThread(threading.Thread):
             )
 
 
-def _load(function: PackedFunction) -> object:
+def _load(function: PackedFunction) -> Callable[..., Any] | Failure:
     try:
-        return load(function.packed)
+        func: Callable[..., Any] = load(function.packed)
+        return func
     except BaseException as error:  # user code: any module may be imported
         return Failure.of(error, skip=1)

@@ -177,9 +177,7 @@ class ParallelMap(Iterator[R], Generic[R]):
     def _outcomes_of(self, values: list[Any], failed: Any) -> Iterator[R]:
         """Return an iterator over values of which some are exceptions to raise."""
         raising = {
-            i
-            for i in failed
-            if not (self._return_exceptions and isinstance(values[i], Exception))
+            i for i in failed if not (self._return_exceptions and isinstance(values[i], Exception))
         }
         if not raising:
             return iter(values)

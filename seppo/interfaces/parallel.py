@@ -15,7 +15,7 @@ from seppo.interfaces.iterator import ParallelMap
 from seppo.interfaces.options import MapOptions, Progress
 from seppo.interfaces.progress import meter_for
 from seppo.interfaces.serial import SerialMap
-from seppo.payload.runner import current_group, current_worker
+from seppo.payload.runner import is_nested
 from seppo.payload.serialize import pack_function
 from seppo.payload.source import SequenceSource, StreamSource, is_sliceable
 from seppo.settings import Settings
@@ -84,7 +84,7 @@ def map_parallel(
         chunksize, buffersize, ordered, return_exceptions, progress, group, fallback
     )
     _check(func, iterables)
-    if _is_nested(group):
+    if is_nested(group):
         return SerialMap(func, iterables, options)
     driver = _driver(options)
     if driver is None:
@@ -123,13 +123,6 @@ def _check(func: Callable[..., Any], iterables: tuple[Iterable[Any], ...]) -> No
         raise TypeError("map_parallel() must have at least two arguments.")
     if not callable(func):
         raise TypeError(f"{type(func).__name__!r} object is not callable")
-
-
-def _is_nested(group: str | None) -> bool:
-    """Whether this is user code on a worker: all workers might wait for each other."""
-    if current_worker() is None:
-        return False
-    return group is None or group == current_group() or current_group() is None
 
 
 def _driver(options: MapOptions) -> Driver | None:
@@ -187,6 +180,8 @@ def _start(
     rows = zip(*iterables, strict=False)  # raises here what is not iterable, like map()
     job = driver.open(source, outcomes.put, policy)
     reader = Reader(rows, source, job, options.buffersize)
-    result = ParallelMap(job, outcomes, length, options.return_exceptions, reader, meter)
+    result: ParallelMap[R] = ParallelMap(
+        job, outcomes, length, options.return_exceptions, reader, meter
+    )
     reader.read_first(driver.n_workers, FIRST_LOOK)
     return result

@@ -143,7 +143,7 @@ class Unpacker:
             parts = self._batch.parts
             try:
                 self._whole = pickle.loads(parts[0], buffers=parts[1:])
-                if len(self._whole) != self.count:  # type: ignore[arg-type]
+                if len(self._whole) != self.count:
                     raise ProtocolError("a batch does not hold what it promises")
             except Exception as problem:  # a block of an array where numpy is missing
                 failure = unsendable(self._name(0), problem)
@@ -166,4 +166,3 @@ class Unpacker:
             value = unsendable(self._name(position), problem)
         self.has_failures = self.has_failures or type(value) is Failure
         return value
-

@@ -100,8 +100,9 @@ def unsendable(what: str, problem: BaseException) -> Failure:
 def add_note(error: BaseException, note: str) -> None:
     """Add a note to an exception, also where ``add_note`` does not exist (Python 3.10)."""
     notes = getattr(error, "__notes__", None)
+    notes = [*notes, note] if isinstance(notes, list) else [note]
     try:
-        error.__notes__ = [*notes, note] if isinstance(notes, list) else [note]
+        error.__dict__["__notes__"] = notes
     except (AttributeError, TypeError):
         pass  # an exception class that forbids attributes goes without
 
@@ -123,4 +124,3 @@ def _format(error: BaseException, skip: int) -> str:
         return "".join(traceback.format_exception(type(error), error, tb))[:MAX_TEXT]
     except BaseException as problem:  # a user's __str__ again
         return f"<the traceback could not be formatted: {type(problem).__name__}>"
-

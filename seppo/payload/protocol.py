@@ -145,9 +145,10 @@ def from_frame(frame: Frame) -> Message:
         ProtocolError: If there is none.
     """
     try:
-        return _READERS[frame.kind](frame.parts)
+        message: Message = _READERS[frame.kind](frame.parts)
     except (KeyError, IndexError, ValueError, struct.error) as error:
         raise ProtocolError(f"a frame of kind {frame.kind} makes no sense: {error!r}") from error
+    return message
 
 
 def _read_chunk(parts: tuple[memoryview, ...]) -> Chunk:

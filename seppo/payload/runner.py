@@ -240,6 +240,12 @@ def current_worker() -> str | None:
     return getattr(_thread, "name", None) or _worker_of_process
 
 
-def current_group() -> str | None:
-    """Return the group of the worker process that this code runs on, or None."""
-    return _group_of_process
+def is_nested(group: str | None) -> bool:
+    """Whether a map over ``group`` would have workers wait for workers of the same group.
+
+    Args:
+        group: The group asked for, None for whichever is the default.
+    """
+    if current_worker() is None:
+        return False
+    return group is None or _group_of_process in (None, group)

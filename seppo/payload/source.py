@@ -63,9 +63,7 @@ class SequenceSource:
 
     def pack(self, start: int, stop: int) -> tuple[Batch, ...]:
         """Return items ``start`` to ``stop``, one batch for each argument."""
-        return tuple(
-            _never_raising(_pack_slice, column, start, stop) for column in self._columns
-        )
+        return tuple(_never_raising(_pack_slice, column, start, stop) for column in self._columns)
 
     def drop(self, start: int, stop: int) -> None:
         """Do nothing: the sequences are the caller's."""
@@ -124,9 +122,7 @@ class StreamSource:
 def _join_column(values: list[Any]) -> Batch:
     if Packed not in set(map(type, values)):
         return pack_values(values, str)
-    return join(
-        [v if type(v) is Packed else Packed(pickle.dumps(v, 5)) for v in values]
-    )
+    return join([v if type(v) is Packed else Packed(pickle.dumps(v, 5)) for v in values])
 
 
 class TaskSource:
@@ -152,9 +148,7 @@ class TaskSource:
 
     def pack(self, start: int, stop: int) -> tuple[Batch, ...]:
         """Return the calls ``start`` to ``stop``; a cancelled one as a failure."""
-        return (
-            join([self._tasks[i] if self._begin(i) else _SKIPPED for i in range(start, stop)]),
-        )
+        return (join([self._tasks[i] if self._begin(i) else _SKIPPED for i in range(start, stop)]),)
 
     def drop(self, start: int, stop: int) -> None:
         """Forget calls whose results were delivered."""

@@ -48,9 +48,7 @@ class ControlDaemon:
     ) -> None:
         pyro_config.prepare_server()
         self._daemon = server.Daemon(host=host, port=port)
-        members: dict[str, Any] = {
-            key: _as_method(function) for key, function in calls.items()
-        }
+        members: dict[str, Any] = {key: _as_method(function) for key, function in calls.items()}
         if on_attach is not None:
             members["attach"] = _as_method(_upgrade(on_attach))
         published = server.expose(type("Published", (), members))

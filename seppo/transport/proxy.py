@@ -65,9 +65,7 @@ def attach(address: Address, timeout: float) -> socket.socket:
     with connected(address, timeout) as proxy:
         serializer = serializers.serializers[SERIALIZER]
         data = serializer.dumpsCall(address.object, "attach", (), {})
-        message = protocol.SendingMessage(
-            protocol.MSG_INVOKE, 0, 0, serializer.serializer_id, data
-        )
+        message = protocol.SendingMessage(protocol.MSG_INVOKE, 0, 0, serializer.serializer_id, data)
         connection = proxy._pyroConnection
         connection.send(message.data)
         sock = _taken_over(connection.sock)

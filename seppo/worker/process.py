@@ -49,6 +49,8 @@ class WorkerConfig:
         host: The address it listens on.
         supervisor: URI of its supervisor's control object.
         threads: Threads for numerical libraries, unless the user has set them.
+        ns_host: Host of the name server, for maps that the worker's items start.
+        ns_port: Its port.
     """
 
     name: str
@@ -56,6 +58,8 @@ class WorkerConfig:
     host: str
     supervisor: str
     threads: int
+    ns_host: str
+    ns_port: int
 
     def to_json(self) -> str:
         """Return the configuration as one line."""
@@ -108,14 +112,13 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
     daemon.start()
     ready = {"uri": str(daemon.address), "facts": {k: str(v) for k, v in facts.items()}}
     control.sendall(json.dumps(ready).encode() + b"\n")
-    threading.Thread(
-        target=_end_with, args=(control,), name="seppo-lifeline", daemon=True
-    ).start()
+    threading.Thread(target=_end_with, args=(control,), name="seppo-lifeline", daemon=True).start()
     service.serve()
 
 
 def _prepare_process(config: WorkerConfig) -> None:
     limit_threads(os.environ, config.threads)
+    os.environ.update(PYRO_NS_HOST=config.ns_host, PYRO_NS_PORT=str(config.ns_port))
     enter_worker(config.name, config.group)
     # Ctrl-C in a terminal is the supervisor's business. A handler, unlike SIG_IGN, is not
     # inherited by programs that user code starts.

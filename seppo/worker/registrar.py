@@ -33,6 +33,7 @@ class Registrar:
         self._registered: set[str] = set()
         self._lock = threading.Lock()  # guards the three above
         self._changed = threading.Event()
+        self._settled = threading.Event()  # set while the name server knows what is wanted
         self._closing = False
         self._is_reachable = True
         self._thread = threading.Thread(target=self._run, name="seppo-registrar", daemon=True)
@@ -46,6 +47,7 @@ class Registrar:
         with self._lock:
             self._wanted[entry.name] = entry
             self._unwanted.discard(entry.name)
+            self._settled.clear()
         self._changed.set()
 
     def remove(self, name: str) -> None:
@@ -54,6 +56,10 @@ class Registrar:
             if self._wanted.pop(name, None) is not None:
                 self._unwanted.add(name)
         self._changed.set()
+
+    def wait_until_settled(self, timeout: float) -> bool:
+        """Wait until the name server knows all entries; return whether it does."""
+        return self._settled.wait(timeout)
 
     def close(self) -> None:
         """Take all entries out and end."""
@@ -99,3 +105,5 @@ class Registrar:
                 self._registered.add(name)
         with self._lock:
             self._unwanted -= unwanted
+            if self._wanted.keys() <= wanted.keys():
+                self._settled.set()

@@ -64,15 +64,22 @@ class Supervisor:
         n_workers: How many workers.
         name: Start of the workers' names; None for the host's name.
         port: Port for control calls; 0 for any free one.
+        workers_launcher: Starts the workers; None for the one that fits this platform.
 
     Raises:
         OSError: If the address cannot be listened on.
     """
 
     def __init__(
-        self, settings: Settings, n_workers: int = 1, name: str | None = None, port: int = 0
+        self,
+        settings: Settings,
+        n_workers: int = 1,
+        name: str | None = None,
+        port: int = 0,
+        workers_launcher: Launcher | None = None,
     ) -> None:
-        self._launcher: Launcher = launcher()  # forks: before anything starts a thread
+        # Forks, so before anything starts a thread.
+        self._launcher: Launcher = workers_launcher or launcher()
         self._settings = settings
         self._name = name or socket.gethostname()
         self._threads = max(1, cpus() // n_workers)
@@ -83,7 +90,7 @@ class Supervisor:
         self._stopping = False
         self._gave_up: str | None = None
         self._stillbirths = 0
-        self.ready = threading.Event()  # set once every worker has been ready
+        self._all_ready = threading.Event()  # set once every worker is ready, or none will be
         self._daemon = ControlDaemon(
             OBJECT, settings.host, port, {"info": self.info, "ping": lambda: "pong"}
         )
@@ -106,6 +113,15 @@ class Supervisor:
                 for slot in self._slots
             ],
         }  # fmt: skip
+
+    def wait_until_ready(self, timeout: float) -> bool:
+        """Wait until all workers are ready and registered; return whether they are."""
+        deadline = time.monotonic() + timeout
+        return (
+            self._all_ready.wait(timeout)
+            and self._gave_up is None
+            and self._registrar.wait_until_settled(deadline - time.monotonic())
+        )
 
     def stop(self) -> None:
         """Make ``run`` return; from any thread or signal handler."""
@@ -132,6 +148,7 @@ class Supervisor:
                 self._start_due()
                 self._wait()
         finally:
+            self._all_ready.set()
             self._end_workers()
             self._registrar.close()
             self._daemon.close()
@@ -159,6 +176,7 @@ class Supervisor:
                 config = WorkerConfig(
                     slot.name, self._settings.group, self._settings.host,
                     str(self.address), self._threads,
+                    self._settings.ns_host, self._settings.ns_port,
                 )  # fmt: skip
                 slot.line = self._launcher.start(slot.number, config)
                 slot.line.setblocking(False)
@@ -203,14 +221,12 @@ class Supervisor:
         *lines, slot.inbox = (slot.inbox + data).split(b"\n")
         for line in lines:
             told = json.loads(line)
-            self._registrar.add(
-                Entry(slot.name, Address.parse(told["uri"]), told["facts"])
-            )
+            self._registrar.add(Entry(slot.name, Address.parse(told["uri"]), told["facts"]))
             slot.is_ready = True
             self._stillbirths = 0
             log.info("worker %s is ready, process %s, on %s", slot.name, slot.pid, told["uri"])
         if all(slot.is_ready for slot in self._slots):
-            self.ready.set()
+            self._all_ready.set()
 
     def _close_line(self, slot: _Slot) -> None:
         if slot.line is not None:

@@ -1,0 +1,102 @@
+"""``seppo run``: a script with a private name server and workers, gone when it ends."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from types import FrameType
+from typing import Any
+
+from seppo.cli.worker import add_count, workers_wanted
+from seppo.settings import Settings
+from seppo.transport.nameserver import NameServerThread
+from seppo.worker.launcher import launcher
+from seppo.worker.supervisor import Supervisor
+
+START = 30.0  # seconds that the workers may take until they are ready
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser(
+        "run",
+        help="run a script with workers of its own",
+        usage="seppo run [-n N] SCRIPT [ARGS ...]\n       seppo run [-n N] -m MODULE [ARGS ...]",
+        description="Run a Python script with a private name server and workers on this "
+        "machine; they end with it. The exit code is the script's.",
+    )
+    add_count(parser)
+    parser.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module")
+    parser.add_argument("script", metavar="SCRIPT", help="the script, or with -m the module")
+    parser.add_argument("arguments", metavar="ARGS", nargs=argparse.REMAINDER)
+    parser.set_defaults(verb="run", execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Start everything, run the script, end everything; return the script's exit code."""
+    if not arguments.module and not os.path.exists(arguments.script):
+        raise OSError(f"there is no script {arguments.script!r}")
+    count = workers_wanted(arguments.count)
+    workers_launcher = launcher()  # forks: before the name server starts threads
+    nameserver = NameServerThread("127.0.0.1", 0)
+    settings = replace(
+        Settings.load(), host="127.0.0.1", ns_host=nameserver.host, ns_port=nameserver.port
+    )
+    supervisor = Supervisor(settings, count, workers_launcher=workers_launcher)
+    thread = threading.Thread(target=_supervise, args=(supervisor,), name="seppo-supervisor")
+    thread.start()
+    try:
+        if not supervisor.wait_until_ready(START):
+            raise RuntimeError(f"the workers were not ready within {START:g} s")
+        return _run_script(arguments, settings)
+    finally:
+        supervisor.stop()
+        thread.join()
+        nameserver.close()
+
+
+def _supervise(supervisor: Supervisor) -> None:
+    try:
+        supervisor.run()
+    except RuntimeError as error:
+        print(f"seppo run: {error}", file=sys.stderr)
+
+
+def _run_script(arguments: argparse.Namespace, settings: Settings) -> int:
+    command = [sys.executable, *(["-m"] if arguments.module else []), arguments.script]
+    environ = {
+        **os.environ,
+        "PYRO_NS_HOST": settings.ns_host,
+        "PYRO_NS_PORT": str(settings.ns_port),
+    }
+    with subprocess.Popen([*command, *arguments.arguments], env=environ) as script:
+
+        def forward(number: int, frame: FrameType | None) -> None:
+            # Ctrl-C in a terminal reaches the script without us.
+            if number != signal.SIGINT or not _is_in_foreground():
+                script.send_signal(number)
+
+        previous = {
+            number: signal.signal(number, forward)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
+        try:
+            code = script.wait()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+    return code if code >= 0 else 128 - code  # as a shell reports a death by signal
+
+
+def _is_in_foreground() -> bool:
+    """Whether this process is of a terminal's foreground group, to which Ctrl-C goes."""
+    try:
+        with open("/dev/tty", "rb") as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False

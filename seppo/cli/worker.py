@@ -1,0 +1,67 @@
+"""``seppo worker``: workers on this machine, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import Any
+
+from seppo.errors import ConfigurationError
+from seppo.settings import Settings
+from seppo.worker.process import cpus
+from seppo.worker.supervisor import Supervisor
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser(
+        "worker",
+        help="run workers on this machine",
+        description="Run worker processes on this machine, start those again that die, and "
+        "stop all on Ctrl-C or SIGTERM.",
+    )
+    add_count(parser)
+    parser.add_argument("--group", help="clients find the workers under this name")
+    parser.add_argument("--name", help="start of the workers' names (default: this host's)")
+    parser.add_argument(
+        "--host", help="address to listen on (default: PYRO_HOST, or else 127.0.0.1)"
+    )
+    parser.add_argument("--port", type=int, default=0, help="port of the supervisor")
+    parser.set_defaults(verb="worker", execute=execute)
+
+
+def add_count(parser: argparse.ArgumentParser) -> None:
+    """Add ``-n`` to a verb."""
+    parser.add_argument(
+        "-n", dest="count", type=int, default=None, metavar="N",
+        help="how many workers (default: the CPUs this process may use; -1 leaves one free)",
+    )  # fmt: skip
+
+
+def workers_wanted(count: int | None) -> int:
+    """Return the number of workers that ``-n`` asks for.
+
+    Raises:
+        ConfigurationError: For 0.
+    """
+    if count == 0:
+        raise ConfigurationError("-n", "0", "at least one worker is needed")
+    if count is None:
+        return cpus()
+    return count if count > 0 else max(1, cpus() + count)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Supervise workers until told to stop."""
+    settings = Settings.load(group=arguments.group)
+    if arguments.host is not None:
+        settings = replace(settings, host=arguments.host)
+    count = workers_wanted(arguments.count)
+    supervisor = Supervisor(settings, count, arguments.name, arguments.port)
+    print(
+        f"{count} worker(s) of group {settings.group!r} listen on {settings.host}, not "
+        f"encrypted; name server {settings.ns_host}:{settings.ns_port}; Ctrl-C stops them",
+        flush=True,
+    )
+    supervisor.run()
+    return 0

@@ -1,0 +1,254 @@
+"""``concurrent.futures.Executor`` on the workers: calls that come one by one over time."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor as StandardExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, ParamSpec, TypeVar
+
+from seppo.core.commands import Deliver, FailJob, FinishJob, LostItem
+from seppo.core.events import Policy
+from seppo.driver import Broken, JobHandle, Outcome, driver_for
+from seppo.engines.base import Answer
+from seppo.errors import (
+    ConfigurationError,
+    NameServerError,
+    NoWorkersError,
+    SerializationError,
+    WorkerLostError,
+)
+from seppo.payload.batch import unpack_all
+from seppo.payload.outcome import Failure
+from seppo.payload.runner import is_nested
+from seppo.payload.source import TaskSource
+from seppo.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Executor(StandardExecutor):
+    """Runs calls on seppo's workers; what ``concurrent.futures`` promises, it keeps.
+
+    Calls are sent as workers have room; a future can be cancelled until then. At the end
+    of the process pending futures are finished first, as with the standard executors.
+
+    Args:
+        max_workers: Most workers that run calls of this executor at once; None for all.
+        group: Use the workers of this group.
+
+    Raises:
+        NoWorkersError: If no worker is registered.
+        ValueError: If ``max_workers`` is below 1.
+        RuntimeError: Inside a worker: its calls would wait for the worker itself.
+    """
+
+    def __init__(self, max_workers: int | None = None, group: str | None = None) -> None:
+        if max_workers is not None and max_workers < 1:
+            raise ConfigurationError("max_workers", str(max_workers), "1 or more is needed")
+        if is_nested(group):
+            raise RuntimeError(
+                "inside a worker, seppo.Executor needs another group: workers that wait "
+                "for each other would wait for ever"
+            )
+        settings = Settings.load(group=group)
+        try:
+            driver = driver_for(settings)
+        except NameServerError as error:
+            raise NoWorkersError(str(error)) from error
+        if driver is None:
+            raise NoWorkersError(f"no worker of group {settings.group!r} is registered")
+        self._calls = _Calls()
+        self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
+        self._lock = threading.Lock()  # guards the numbering of calls and the shutdown
+        self._is_shut_down = False
+        self._source = TaskSource(self._calls.begin)
+        policy = Policy(ordered=False, max_workers=max_workers)
+        self._job = driver.open(self._source, self._outcomes.put, policy)
+        self._collector = threading.Thread(
+            target=_collect,
+            args=(self._job, self._outcomes, self._calls),
+            name="seppo-collector",
+            daemon=True,
+        )
+        _collectors[self._collector] = self._job
+        self._collector.start()
+        weakref.finalize(self, self._job.end).atexit = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Return the future of one call; its arguments are packed now.
+
+        A call that cannot be packed gives a future with a ``SerializationError``.
+
+        Raises:
+            RuntimeError: If the executor is shut down or the process ends.
+        """
+        future: Future[T] = Future()
+        with self._lock:
+            self._check_open()
+            index = self._job.offered
+            try:
+                self._source.add(index, fn, args, kwargs)
+            except Exception as problem:
+                reason = f"{type(problem).__name__}: {problem}"
+                error = SerializationError(f"the call {fn!r} or an argument", reason)
+                error.__cause__ = problem
+                future.set_exception(error)
+                return future
+            self._calls.add(index, future)
+            self._job.offer(1)
+        return future
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        **more: Any,
+    ) -> Iterator[T]:
+        """Return an iterator over the results in input order, as the standard map does.
+
+        ``chunksize`` is accepted and ignored: calls that wait travel together anyway.
+        """
+        return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize, **more)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls, and let go of the workers when all is done.
+
+        Args:
+            wait: Return only when all pending futures are done.
+            cancel_futures: Cancel those that have not begun.
+        """
+        with self._lock:
+            if not self._is_shut_down:
+                self._is_shut_down = True
+                self._job.end()
+        if cancel_futures:
+            self._calls.cancel_waiting()
+        if wait and self._collector is not threading.current_thread():
+            self._collector.join()
+
+    def _check_open(self) -> None:
+        if self._is_shut_down:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if _process_ends:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        if not self._job.is_of_this_process:
+            raise RuntimeError("this executor belongs to the process that made it, not to a fork")
+        if self._calls.broken is not None:
+            raise self._calls.broken
+
+
+class _Calls:
+    """The futures of calls without a result, by number."""
+
+    def __init__(self) -> None:
+        self.broken: Exception | None = None  # why no further call can be run
+        self._futures: dict[int, Future[Any]] = {}
+
+    def add(self, index: int, future: Future[Any]) -> None:
+        self._futures[index] = future
+
+    def begin(self, index: int) -> bool:
+        """Say that a call is sent; return false if it was cancelled before.
+
+        A call whose worker was lost is sent again, and has begun already.
+        """
+        future = self._futures.get(index)
+        if future is None:
+            return False
+        return future.running() or future.set_running_or_notify_cancel()
+
+    def finish(self, index: int, value: Any, error: BaseException | None = None) -> None:
+        """Settle a call: with ``error`` if there is one, otherwise with ``value``."""
+        future = self._futures.pop(index, None)
+        if future is None or future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+    def cancel_waiting(self) -> None:
+        for future in list(self._futures.values()):
+            future.cancel()
+
+    def fail_all(self, error: Exception) -> None:
+        self.broken = error
+        for index in list(self._futures):
+            future = self._futures.get(index)
+            if future is not None and not future.running():
+                future.set_running_or_notify_cancel()
+            self.finish(index, None, error)
+
+
+def _collect(job: JobHandle, outcomes: SimpleQueue[Outcome], calls: _Calls) -> None:
+    """Settle futures until the job is over; callbacks of futures run in this thread."""
+    try:
+        _settle_all(job, outcomes, calls)
+    finally:
+        _collectors.pop(threading.current_thread(), None)
+
+
+def _settle_all(job: JobHandle, outcomes: SimpleQueue[Outcome], calls: _Calls) -> None:
+    while True:
+        outcome = outcomes.get()
+        match outcome:
+            case Deliver():
+                job.take(outcome.count)
+                _settle(outcome, calls)
+                del outcome  # a result must not live until the next one comes
+            case FinishJob():
+                return
+            case FailJob(delivered=delivered, undone=undone, losses=losses):
+                calls.fail_all(NoWorkersError("all workers are gone", delivered, undone, losses))
+                return
+            case Broken(error=error):
+                calls.fail_all(error)
+                return
+
+
+def _settle(part: Deliver, calls: _Calls) -> None:
+    if isinstance(part.payload, LostItem):
+        lost = part.payload
+        error = WorkerLostError(part.index, lost.worker, lost.reason, lost.tries)
+        calls.finish(part.index, None, error)
+        return
+    assert isinstance(part.payload, Answer)
+    batch, worker = part.payload.batch, part.payload.worker
+    values = unpack_all(batch, lambda i: f"the result of call {part.index - part.offset + i}")
+    for i, value in enumerate(values[part.offset : part.offset + part.count]):
+        if type(value) is Failure:
+            index = part.index + i
+            calls.finish(index, None, value.to_exception(index, worker))
+        else:
+            calls.finish(part.index + i, value)
+
+
+# Collectors at work and their jobs: pending futures are finished also when the executor
+# itself has been forgotten.
+_collectors: dict[threading.Thread, JobHandle] = {}
+_process_ends = False
+
+
+def _finish_all() -> None:
+    """At the end of the process: finish what is pending, before the driver stops."""
+    global _process_ends
+    _process_ends = True
+    for collector, job in list(_collectors.items()):
+        job.end()
+        collector.join()
+
+
+# Registered after the driver's own handler (it is imported above), so it runs before it.
+atexit.register(_finish_all)
+if hasattr(os, "register_at_fork"):
+    # In a forked child no executor of the parent's is ours.
+    os.register_at_fork(after_in_child=_collectors.clear)
