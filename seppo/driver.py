@@ -237,8 +237,8 @@ class Driver:
                 self._open(job, policy)
             for news in job.news():
                 self._carry_out(self._scheduler.handle(news, _now()))
-            if job._closed:
-                self._forget(job)
+                if isinstance(news, JobClosed):
+                    self._forget(job)
         if deadline is not None and _now() >= deadline:
             self._carry_out(self._scheduler.handle(Wakeup(), _now()))
         for job in self._jobs.values():

@@ -150,9 +150,9 @@ class Scheduler:
                     self._finish_if_done(job, commands)
             case JobOpened(job=number, policy=policy):
                 served = min((job.served for job in self._jobs.values()), default=0.0)
+                if not self._workers and not self._jobs:
+                    self._alone_since = now  # not when the last worker left: nobody waited
                 self._jobs[number] = Job(number, policy, served)
-                if not self._workers and self._alone_since is None:
-                    self._alone_since = now
             case JobClosed(job=number):
                 self._close(number, commands)
             case RestReturned():
@@ -339,6 +339,7 @@ class Scheduler:
         wanted = len(self._idle) - asked
         if wanted <= 0:
             return
+        idle = next(iter(self._idle))  # none of them has a chunk of any job: any will do
         found = []
         hopeful = False
         for worker in self._workers.values():
@@ -346,7 +347,7 @@ class Scheduler:
             for attempt in worker.attempts.values():
                 rest, seconds = self._unbegun(attempt, worker, now)
                 finish += seconds
-                if rest and not attempt.recalled:
+                if rest and not attempt.recalled and attempt.job.takes_worker(idle):
                     hopeful = True
                     if finish >= RECALL_GAIN:
                         found.append((finish, attempt))
@@ -365,7 +366,10 @@ class Scheduler:
             cost = waited
         if attempt is not next(iter(worker.attempts.values())):
             return attempt.size, attempt.size * cost
-        begun = min(attempt.size, 1 + int(waited / cost)) if cost > 0 else 1
+        if cost > 0:
+            begun = min(attempt.size, 1 + int(waited / cost))
+        else:  # too quick for the worker's clock, so that waiting at all is slow
+            begun = attempt.size if waited > 0 else 1
         if begun == attempt.size and attempt.size > 1:
             # Slower than expected: nobody knows how far it is. At least one item is running.
             return attempt.size - 1, (attempt.size - 1) * max(cost, waited)

@@ -152,23 +152,24 @@ class _Calls:
     def __init__(self) -> None:
         self.broken: Exception | None = None  # why no further call can be run
         self._futures: dict[int, Future[Any]] = {}
+        self._begun: dict[int, bool] = {}  # what begin() said; a call may be sent again
 
     def add(self, index: int, future: Future[Any]) -> None:
         self._futures[index] = future
 
     def begin(self, index: int) -> bool:
-        """Say that a call is sent; return false if it was cancelled before.
-
-        A call whose worker was lost is sent again, and has begun already.
-        """
+        """Say that a call is sent; return false if it was cancelled before."""
         future = self._futures.get(index)
         if future is None:
             return False
-        return future.running() or future.set_running_or_notify_cancel()
+        if index not in self._begun:
+            self._begun[index] = future.set_running_or_notify_cancel()
+        return self._begun[index]
 
     def finish(self, index: int, value: Any, error: BaseException | None = None) -> None:
         """Settle a call: with ``error`` if there is one, otherwise with ``value``."""
         future = self._futures.pop(index, None)
+        self._begun.pop(index, None)
         if future is None or future.cancelled():
             return
         if error is not None:
@@ -183,9 +184,7 @@ class _Calls:
     def fail_all(self, error: Exception) -> None:
         self.broken = error
         for index in list(self._futures):
-            future = self._futures.get(index)
-            if future is not None and not future.running():
-                future.set_running_or_notify_cancel()
+            self.begin(index)
             self.finish(index, None, error)
 
 

@@ -74,7 +74,7 @@ def pack_one(pickler: Pickler, value: Any, name: Callable[[int], str], position:
     """Return one value packed, or, where that fails, the ``Failure`` that says why."""
     try:
         return pickler.dump(value)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:  # user code, which must not end our thread
         return Packed(pickle.dumps(unsendable(name(position), problem), 5))
 
 
@@ -143,12 +143,14 @@ class Unpacker:
             parts = self._batch.parts
             try:
                 self._whole = pickle.loads(parts[0], buffers=parts[1:])
-                if len(self._whole) != self.count:
-                    raise ProtocolError("a batch does not hold what it promises")
-            except Exception as problem:  # a block of an array where numpy is missing
+                n_values = len(self._whole)
+            except (Exception, SystemExit) as problem:  # an array where numpy is missing
                 failure = unsendable(self._name(0), problem)
                 self._whole = [failure] * self.count
                 self.has_failures = True
+            else:
+                if n_values != self.count:
+                    raise ProtocolError("a batch does not hold what it promises")
         assert self._whole is not None
         if first == 0 and stop == self.count and type(self._whole) is list:
             return self._whole
@@ -162,7 +164,7 @@ class Unpacker:
         self._next_buffer += n_buffers
         try:
             value = pickle.loads(data, buffers=buffers)
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
             value = unsendable(self._name(position), problem)
         self.has_failures = self.has_failures or type(value) is Failure
         return value

@@ -117,9 +117,9 @@ class FrameReader:
         if n_parts > MAX_PARTS or total > self.max_bytes:
             raise ProtocolError(f"a frame of {total} bytes in {n_parts} parts is too large")
         head = HEADER.size + 8 * n_parts
-        if head > len(self._scratch) - 8:
-            raise ProtocolError(f"a frame of {n_parts} parts is too large")
         if available < head:
+            if head > len(self._scratch):
+                self._grow(head)  # very many buffers; bounded by MAX_PARTS
             return None
         sizes = struct.unpack_from(f"!{n_parts}Q", self._scratch, self._start + HEADER.size)
         if sum(sizes) != total:
@@ -137,9 +137,19 @@ class FrameReader:
             at += size
         return Frame(kind, tuple(parts))
 
+    def _grow(self, size: int) -> None:
+        """Make the scratch buffer large enough for a head of ``size`` bytes."""
+        rest = self._scratch[self._start : self._end]
+        self._scratch = rest + bytearray(size - len(rest))
+        self._view = memoryview(self._scratch)
+        self._start, self._end = 0, len(rest)
+
     def _begin_large(self, kind: int, sizes: tuple[int, ...], at: int) -> None:
         self._kind = kind
-        self._parts = [memoryview(bytearray(size)) for size in sizes]
+        try:
+            self._parts = [memoryview(bytearray(size)) for size in sizes]
+        except MemoryError:
+            raise ProtocolError(f"there is no memory for a frame of {sum(sizes)} bytes") from None
         self._missing = []
         for part in self._parts:
             have = min(len(part), self._end - at)

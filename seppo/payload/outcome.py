@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from seppo.errors import RemoteError, RemoteTraceback, SerializationError
-from seppo.payload.serialize import dump
+from seppo.payload.serialize import dump_whole
 
 MAX_TEXT = 20_000  # characters of an exception's text or traceback that travel
 
@@ -46,7 +46,7 @@ class Failure:
         """
         pickled, why = None, ""
         try:
-            pickled = dump(error).data
+            pickled = dump_whole(error)
             again = pickle.loads(pickled)
             if type(again).__qualname__ != type(error).__qualname__:
                 pickled, why = None, f"it comes back as {type(again).__qualname__}"
@@ -81,7 +81,8 @@ class Failure:
         if error is None:
             error = RemoteError(self.type_name, self.text, self.traceback, why)
         if self.traceback:
-            error.__cause__ = RemoteTraceback(self.traceback)
+            # Past the class's own __setattr__, which may refuse or raise.
+            BaseException.__setattr__(error, "__cause__", RemoteTraceback(self.traceback))
         add_note(error, f"seppo: item {index}, on worker {worker}")
         return error
 

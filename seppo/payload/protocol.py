@@ -146,7 +146,7 @@ def from_frame(frame: Frame) -> Message:
     """
     try:
         message: Message = _READERS[frame.kind](frame.parts)
-    except (KeyError, IndexError, ValueError, struct.error) as error:
+    except (KeyError, IndexError, ValueError, RecursionError, struct.error) as error:
         raise ProtocolError(f"a frame of kind {frame.kind} makes no sense: {error!r}") from error
     return message
 

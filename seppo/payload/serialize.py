@@ -92,6 +92,12 @@ def dump(obj: Any) -> Packed:
         return Pickler().dump(obj)
 
 
+def dump_whole(obj: Any) -> bytes:
+    """Return one object packed without buffers beside it."""
+    with own_modules_by_value():
+        return bytes(cloudpickle.dumps(obj, 5))
+
+
 def load(packed: Packed) -> Any:
     """Return the object again."""
     return pickle.loads(packed.data, buffers=packed.buffers)
@@ -121,7 +127,7 @@ def pack_function(func: Callable[..., Any]) -> PackedFunction:
     """
     try:
         packed = dump(func)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SerializationError(
             f"the function {_name(func)}",
             f"{type(error).__name__}: {error}",
@@ -148,8 +154,11 @@ def own_modules() -> list[ModuleType]:
     """Return the loaded modules that are neither Python's own nor installed packages."""
     found = []
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file is None or name == "__main__" or not isinstance(module, ModuleType):
+        if name == "__main__" or not isinstance(module, ModuleType):
+            continue
+        # Past any __getattribute__: a module that is loaded lazily stays unloaded.
+        file = object.__getattribute__(module, "__dict__").get("__file__")
+        if not isinstance(file, str):
             continue
         known = _own.get(name)
         if known is None or known[0] != file:

@@ -168,7 +168,7 @@ def run_task(task: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]) -
 def _never_raising(pack: Callable[..., Batch], column: Any, start: int, stop: int) -> Batch:
     try:
         return pack(column, start, stop)
-    except Exception as problem:  # user code: slicing or reduction of the input
+    except (Exception, SystemExit) as problem:  # user code: slicing or reduction of the input
         log.info("items %d to %d could not be packed", start, stop, exc_info=True)
         failure = Packed(pickle.dumps(Failure.of(problem), 5))
         return join([failure] * (stop - start))

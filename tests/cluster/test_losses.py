@@ -1,0 +1,175 @@
+"""Workers that die, name servers that come and go: real processes, really killed."""
+
+import itertools
+import os
+import signal
+import time
+
+import pytest
+import userland
+from cluster import end, is_alive, wait_until
+
+import seppo
+from seppo.transport.nameserver import Entry, NameServer
+
+
+def test_chunks_of_a_killed_worker_go_elsewhere(own_cluster):
+    cluster = own_cluster(2)
+    results = seppo.map_parallel(userland.pid_after, [0.02] * 150)
+    pids = [next(results) for _ in range(10)]
+    os.kill(pids[0], signal.SIGKILL)
+    pids.extend(results)
+    assert len(pids) == 150
+    wait_until(lambda: len(cluster.pids()) == 2, "the worker's successor")
+
+
+@pytest.mark.parametrize("way", ["os._exit(3)", "os.kill(os.getpid(), 9)", "ctypes.string_at(0)"])
+def test_item_that_kills_its_workers_is_the_only_one_that_fails(own_cluster, way, tmp_path):
+    own_cluster(2)
+
+    def deadly(x):
+        userland.appends(tmp_path / "runs", x)
+        if x == 13:
+            exec(f"import os, ctypes; {way}")
+        return x
+
+    results = seppo.map_parallel(deadly, range(40))
+    found = []
+    for x in range(40):
+        if x == 13:
+            with pytest.raises(seppo.WorkerLostError, match="item 13") as caught:
+                next(results)
+            assert (caught.value.index, caught.value.tries) == (13, 3)
+        else:
+            found.append(next(results))
+    assert found == [x for x in range(40) if x != 13]
+    with pytest.raises(StopIteration):
+        next(results)
+
+
+def test_when_all_workers_are_gone_the_map_says_so(own_cluster, monkeypatch):
+    monkeypatch.setenv("SEPPO_GRACE", "0.5")
+    cluster = own_cluster(2)
+    results = seppo.map_parallel(userland.pid_after, [0.02] * 500)
+    first = [next(results) for _ in range(5)]
+    end(cluster.workers)
+    with pytest.raises(seppo.NoWorkersError) as caught:
+        first.extend(results)
+    assert caught.value.delivered == len(first)
+    assert caught.value.delivered + caught.value.undone == 500
+    assert len(caught.value.losses) == 2
+    assert list(results) == []
+
+
+def test_pending_futures_learn_that_all_workers_are_gone(own_cluster, monkeypatch):
+    monkeypatch.setenv("SEPPO_GRACE", "0.5")
+    cluster = own_cluster(1)
+    with seppo.Executor() as executor:
+        futures = [executor.submit(userland.pid_after, 30) for _ in range(3)]
+        wait_until(futures[0].running, "the running call")
+        end(cluster.workers)
+        for future in futures:
+            assert isinstance(future.exception(20), seppo.NoWorkersError)
+        with pytest.raises(seppo.NoWorkersError):
+            executor.submit(userland.square, 1)
+
+
+def test_map_goes_on_without_its_name_server(own_cluster):
+    cluster = own_cluster(2)
+    results = seppo.map_parallel(userland.pid_after, [0.01] * 100)
+    next(results)
+    end(cluster.nameserver)
+    assert len(list(results)) == 99
+    # The connections live on: the next map needs no name server either.
+    assert list(seppo.map_parallel(userland.square, [1, 2, 3])) == [1, 4, 9]
+
+
+def test_workers_register_again_when_the_name_server_restarts_empty(own_cluster):
+    cluster = own_cluster(2)
+    end(cluster.nameserver, signal.SIGKILL)
+    cluster.start_nameserver()
+    wait_until(lambda: len(cluster.entries()) == 2, "registration", deadline=5.0)
+
+
+def test_worker_started_before_the_name_server_registers_later(own_cluster):
+    cluster = own_cluster(0)
+    end(cluster.nameserver)
+    cluster.spawn("-m", "seppo", "worker", "-n", "1")
+    cluster.start_nameserver()
+    wait_until(lambda: len(cluster.entries()) == 1, "registration", deadline=10.0)
+    assert list(seppo.map_parallel(abs, [-1], fallback="error")) == [1]
+
+
+def test_worker_that_joins_gets_work(own_cluster):
+    cluster = own_cluster(1)
+    results = seppo.map_parallel(userland.pid_after, itertools.repeat(0.02))
+    first = next(results)
+    cluster.start_workers(1)
+    deadline = time.monotonic() + 10
+    for pid in results:
+        if pid != first:
+            break
+        assert time.monotonic() < deadline, "the new worker got nothing"
+    results.close()
+
+
+def test_dead_entries_count_as_not_registered(own_cluster):
+    cluster = own_cluster(1)
+    nameserver = NameServer(cluster.settings)
+    (entry,) = cluster.entries()
+    end(cluster.workers)
+    nameserver.register(Entry("seppo.stale", entry.address, dict(entry.facts)))
+    with pytest.raises(seppo.NoWorkersError):
+        seppo.map_parallel(abs, [1], fallback="error")
+
+
+def test_worker_of_another_protocol_is_an_error_not_a_serial_run(own_cluster):
+    cluster = own_cluster(1)
+    (entry,) = cluster.entries()
+    end(cluster.workers)
+    facts = {**entry.facts, "protocol": "0"}
+    NameServer(cluster.settings).register(Entry("seppo.old", entry.address, facts))
+    with pytest.raises(seppo.ProtocolError, match="protocol 0"):
+        seppo.map_parallel(abs, [1])
+
+
+def test_killed_supervisor_leaves_no_orphans(own_cluster):
+    cluster = own_cluster(2)
+    pids = cluster.pids()
+    end(cluster.workers, signal.SIGKILL)
+    wait_until(lambda: not any(map(is_alive, pids)), "the end of the workers")
+
+
+def test_killed_client_frees_its_workers(own_cluster, tmp_path):
+    cluster = own_cluster(2)
+    script = tmp_path / "client.py"
+    script.write_text(
+        "import seppo, time\nlist(seppo.map_parallel(time.sleep, [60] * 4, fallback='error'))\n"
+    )
+    client = cluster.spawn(script)
+    wait_until(lambda: all(info["busy"] for info in cluster.infos()), "busy workers")
+    pids = cluster.pids()
+    end(client, signal.SIGKILL)
+    cluster.wait_until_idle()
+    assert cluster.pids() == pids
+
+
+def test_worker_answers_while_it_is_busy(cluster):
+    results = seppo.map_parallel(userland.pid_after, [1.0, 1.0])
+    busy = wait_until(
+        lambda: [info for info in cluster.infos() if info["busy"]], "a worker that says it is busy"
+    )
+    assert busy[0]["clients"] >= 1
+    results.close()
+
+
+def test_two_clients_share_the_workers(cluster, tmp_path):
+    script = tmp_path / "client.py"
+    script.write_text(
+        "import seppo, time\n"
+        "def nap(x):\n    time.sleep(0.01)\n    return x\n"
+        "assert list(seppo.map_parallel(nap, range(100), fallback='error')) == list(range(100))\n"
+        "print('done')\n"
+    )
+    clients = [cluster.spawn(script) for _ in range(3)]
+    assert [client.communicate(timeout=60)[0] for client in clients] == ["done\n"] * 3

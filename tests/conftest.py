@@ -1,0 +1,51 @@
+"""Fixtures for tests on real processes."""
+
+import os
+
+import pytest
+from cluster import Cluster
+
+REAL = ("PYRO_NS_HOST", "PYRO_NS_PORT")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_cluster_from_outside():
+    """Tests must not find the workers that happen to run on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("PYRO_", "SEPPO_")):
+                patch.delenv(name)
+        patch.setenv("PYRO_NS_PORT", "1")  # nobody listens there
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_cluster():
+    """Two workers for all tests that leave them as they were."""
+    with Cluster(2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared_cluster, monkeypatch):
+    """The shared cluster, found by this process too."""
+    for name in REAL:
+        monkeypatch.setenv(name, shared_cluster.environ[name])
+    return shared_cluster
+
+
+@pytest.fixture
+def own_cluster(monkeypatch):
+    """Make a cluster for one test, which may do to it what it likes."""
+    made = []
+
+    def make(n_workers=2, **keywords):
+        cluster = Cluster(n_workers, **keywords)
+        made.append(cluster)
+        for name in REAL:
+            monkeypatch.setenv(name, cluster.environ[name])
+        return cluster
+
+    yield make
+    for cluster in made:
+        cluster.stop()

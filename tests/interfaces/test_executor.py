@@ -1,0 +1,173 @@
+"""``seppo.Executor``: what ``concurrent.futures`` promises."""
+
+import concurrent.futures
+import itertools
+import threading
+import time
+
+import pytest
+import userland
+from cluster import wait_until
+
+import seppo
+
+
+@pytest.fixture
+def executor(cluster):
+    with seppo.Executor() as made:
+        yield made
+
+
+def test_submit_gives_the_result(executor):
+    assert executor.submit(userland.add, 2, y=3).result(20) == 5
+
+
+def test_submit_gives_the_original_exception(executor):
+    error = executor.submit(userland.raises_own, 7).exception(20)
+    assert type(error) is userland.OwnError
+    assert error.args == (7,)
+
+
+def test_a_returned_exception_is_a_result(executor):
+    assert isinstance(executor.submit(ValueError, "mine").result(20), ValueError)
+
+
+def test_as_completed_and_wait(executor):
+    futures = {executor.submit(userland.square, x): x for x in range(200)}
+    for future in concurrent.futures.as_completed(futures, timeout=30):
+        assert future.result() == futures[future] ** 2
+    done, not_done = concurrent.futures.wait(futures, timeout=0)
+    assert len(done) == 200
+    assert not not_done
+
+
+def test_map_is_in_order_and_raises_in_place(executor):
+    results = executor.map(userland.fails_on_odd, [0, 2, 3])
+    assert [next(results), next(results)] == [0, 2]
+    with pytest.raises(ValueError, match="odd: 3"):
+        next(results)
+
+
+def test_waiting_future_can_be_cancelled_and_the_call_does_not_run(executor, tmp_path):
+    naps = [executor.submit(userland.pid_after, 0.5) for _ in range(4)]
+    path = tmp_path / "runs"
+    path.touch()
+    late = [executor.submit(userland.appends, path, i) for i in range(50)]
+    assert late[-1].cancel()
+    assert late[-1].cancelled()
+    assert len({nap.result(20) for nap in naps}) == 2
+    concurrent.futures.wait(late, timeout=20)
+    assert sorted(map(int, path.read_text().split())) == list(range(49))
+
+
+def test_running_future_cannot_be_cancelled(executor):
+    future = executor.submit(userland.pid_after, 0.5)
+    wait_until(future.running, "the running call")
+    assert not future.cancel()
+    assert future.result(20) > 0
+
+
+def test_call_that_cannot_be_packed_fails_alone(executor):
+    bad = executor.submit(userland.square, threading.Lock())
+    good = executor.submit(userland.square, 3)
+    assert isinstance(bad.exception(20), seppo.SerializationError)
+    assert good.result(20) == 9
+
+
+def test_arguments_are_those_at_the_time_of_submit(executor):
+    items = [1]
+    futures = []
+    for _ in range(20):
+        futures.append(executor.submit(list, items))
+        items.append(1)
+    assert [len(future.result(20)) for future in futures] == list(range(1, 21))
+
+
+def test_shutdown_waits_and_takes_no_more(cluster):
+    executor = seppo.Executor()
+    futures = [executor.submit(userland.pid_after, 0.05) for _ in range(6)]
+    executor.shutdown()
+    assert all(future.done() for future in futures)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(userland.square, 1)
+    executor.shutdown()
+
+
+def test_shutdown_can_cancel_what_waits(cluster):
+    executor = seppo.Executor()
+    futures = [executor.submit(userland.pid_after, 0.3) for _ in range(40)]
+    wait_until(futures[0].running, "the running call")
+    executor.shutdown(cancel_futures=True)
+    assert all(future.done() for future in futures)
+    assert futures[-1].cancelled()
+    assert not futures[0].cancelled()
+
+
+def test_max_workers_bounds_the_workers_at_once(cluster):
+    with seppo.Executor(max_workers=1) as executor:
+        futures = [executor.submit(userland.span_of_nap, 0.05) for _ in range(6)]
+        spans = sorted(future.result(20) for future in futures)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+    with pytest.raises(ValueError, match="max_workers"):
+        seppo.Executor(max_workers=0)
+
+
+def test_callbacks_run(executor):
+    called = threading.Event()
+    executor.submit(userland.square, 2).add_done_callback(lambda future: called.set())
+    assert called.wait(20)
+
+
+def test_call_begins_at_once_while_others_are_long(executor, tmp_path):
+    long = executor.submit(userland.pid_after, 2.0)
+    wait_until(long.running, "the running call")
+    short = [executor.submit(userland.pid_after, 0.0) for _ in range(10)]
+    assert {future.result(20) for future in short}.isdisjoint({long.result(20)})
+
+
+def test_without_workers_there_is_no_executor():
+    with pytest.raises(seppo.NoWorkersError, match="seppo worker"):
+        seppo.Executor(group="nobody")
+
+
+def test_inside_a_worker_there_is_no_executor(executor):
+    def nested():
+        import seppo
+
+        seppo.Executor()
+
+    assert "another group" in str(executor.submit(nested).exception(20))
+
+
+def test_pending_futures_are_finished_at_the_end_of_the_process(cluster, tmp_path):
+    path = tmp_path / "runs"
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import seppo, time\n"
+        "def note(x):\n"
+        "    time.sleep(0.1)\n"
+        f"    open({str(path)!r}, 'a').write(f'{{x}}\\n')\n"
+        "executor = seppo.Executor()\n"
+        "for x in range(6):\n"
+        "    executor.submit(note, x)\n"
+        "del executor\n"
+    )
+    cluster.run(script)
+    assert sorted(path.read_text().split()) == list("012345")
+
+
+def test_forgotten_executor_lets_its_thread_end(cluster):
+    executor = seppo.Executor()
+    assert executor.submit(userland.square, 2).result(20) == 4
+    collector = executor._collector
+    del executor
+    collector.join(20)
+    assert not collector.is_alive()
+
+
+def test_many_submits_over_time(executor):
+    end = time.monotonic() + 0.3
+    futures = []
+    while time.monotonic() < end:
+        futures.append(executor.submit(userland.square, len(futures)))
+    assert [future.result(30) for future in futures] == [x * x for x in range(len(futures))]

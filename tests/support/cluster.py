@@ -1,0 +1,168 @@
+"""A real name server and real workers on free loopback ports, for tests.
+
+Only processes started here are ever ended, by process id.
+"""
+
+import contextlib
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from seppo.settings import Settings
+from seppo.transport.nameserver import NameServer
+from seppo.transport.proxy import call
+
+DEADLINE = 20.0  # seconds; a condition that is not met by then is a failure
+
+
+def wait_until(condition, what="the condition", deadline=DEADLINE):
+    """Return the first true value of ``condition()``."""
+    end = time.monotonic() + deadline
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come true within {deadline} s")
+        time.sleep(0.01)  # between two looks
+
+
+class Cluster:
+    """A name server of its own and, on demand, workers; a context manager."""
+
+    def __init__(self, n_workers=2, group="default", cwd=None, **environ):
+        self._processes = []
+        self._cwd = cwd
+        self.group = group
+        self.extra = environ
+        self.port = 0
+        try:
+            self.start_nameserver()
+            self.workers = self.start_workers(n_workers, group) if n_workers else None
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def environ(self):
+        """The environment in which clients find this cluster."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYRO_", "SEPPO_"))}
+        found = {"PYRO_NS_HOST": "127.0.0.1", "PYRO_NS_PORT": str(self.port or 1)}
+        return {**inherited, **found, **self.extra}
+
+    @property
+    def settings(self):
+        return Settings.load(self.environ, group=self.group)
+
+    def run(self, *command, timeout=60, check=True, **keywords):
+        """Run a Python command as a client and return the finished process."""
+        finished = subprocess.run(
+            [sys.executable, *map(str, command)],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            **keywords,
+        )
+        if check and finished.returncode != 0:
+            raise AssertionError(f"exit code {finished.returncode}\n{finished.stderr}")
+        return finished
+
+    def spawn(self, *command, **keywords):
+        """Start a Python command that this cluster ends, with its output in a pipe."""
+        process = subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self._cwd,
+            **keywords,
+        )
+        self._processes.append(process)
+        return process
+
+    def start_nameserver(self):
+        """Start the name server; on the port of the one before, if there was one."""
+        command = ["-m", "seppo", "nameserver", "--host", "127.0.0.1", "--port", self.port]
+        self.nameserver = self.spawn(*command)
+        line = read_line(self.nameserver)
+        found = re.search(r"name server at 127\.0\.0\.1:(\d+)", line)
+        assert found, line
+        self.port = int(found[1])
+
+    def start_workers(self, n_workers, group=None, wait=True):
+        """Start a supervisor with workers and return its process."""
+        group = group or self.group
+        before = len(self.entries(group))
+        process = self.spawn("-m", "seppo", "-v", "worker", "-n", n_workers, "--group", group)
+        if wait:
+            wait_until(
+                lambda: len(self.entries(group)) == before + n_workers or process.poll(),
+                "the workers' registration",
+            )
+            assert process.poll() is None, process.stdout.read()
+        return process
+
+    def entries(self, group=None):
+        """Return what the name server knows."""
+        return NameServer(Settings.load(self.environ)).find(group)
+
+    def pids(self, group=None):
+        """Return the process ids of the registered workers."""
+        return [int(entry.facts["pid"]) for entry in self.entries(group)]
+
+    def infos(self, group=None):
+        """Return what each worker says of itself."""
+        return [call(entry.address, "info", timeout=5.0) for entry in self.entries(group)]
+
+    def wait_until_idle(self):
+        """Wait until no worker has anything to do."""
+        wait_until(
+            lambda: not any(info["busy"] or info["waiting"] for info in self.infos()),
+            "idle workers",
+        )
+
+    def stop(self):
+        """End everything that was started here."""
+        for process in reversed(self._processes):
+            end(process)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+def read_line(process, deadline=DEADLINE):
+    """Return the next line of a process's output."""
+    ready, _, _ = select.select([process.stdout], [], [], deadline)
+    assert ready, "no output in time"
+    return process.stdout.readline()
+
+
+def end(process, number=signal.SIGTERM):
+    """End a process that was started here, and reap it."""
+    if process.poll() is None:
+        process.send_signal(number)
+        try:
+            process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def is_alive(pid):
+    """Whether a process runs (a zombie does not)."""
+    with contextlib.suppress(OSError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX"
+    return False
