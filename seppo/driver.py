@@ -23,6 +23,7 @@ from collections.abc import Callable
 
 from seppo.core.commands import Command, Deliver, FailJob, FinishJob
 from seppo.core.events import (
+    Event,
     InputEnded,
     InputOffered,
     JobClosed,
@@ -212,7 +213,7 @@ class Driver:
             while not self._stopping:
                 self._turn()
             for job in list(self._jobs.values()):
-                self._carry_out(self._scheduler.handle(JobClosed(job.number), _now()))
+                self._handle(JobClosed(job.number))
             self.engine.close()
         except Exception as error:
             log.exception("the driver has failed")
@@ -227,20 +228,17 @@ class Driver:
         self._is_waiting = True
         events = self.engine.wait(0.0 if self._inbox or self._stopping else timeout)
         self._is_waiting = False
-        # Commands may lead to events at once (a chunk was sent), so the engine is asked
-        # again before the next wait; jobs' news come after what the engine has told.
-        for event in events:
-            self._carry_out(self._scheduler.handle(event, _now()))
+        self._handle(*events)
         for _ in range(len(self._inbox)):
             job, policy = self._inbox.popleft()
             if policy is not None:
                 self._open(job, policy)
             for news in job.news():
-                self._carry_out(self._scheduler.handle(news, _now()))
+                self._handle(news)
                 if isinstance(news, JobClosed):
                     self._forget(job)
         if deadline is not None and _now() >= deadline:
-            self._carry_out(self._scheduler.handle(Wakeup(), _now()))
+            self._handle(Wakeup())
         for job in self._jobs.values():
             window = self._scheduler.window(job.number)
             if window != job.window:
@@ -252,10 +250,18 @@ class Driver:
 
     def _open(self, job: JobHandle, policy: Policy) -> None:
         self._jobs[job.number] = job
-        self._carry_out(self._scheduler.handle(JobOpened(job.number, policy), _now()))
+        self._handle(JobOpened(job.number, policy))
         self.engine.set_active(True)
 
-    def _carry_out(self, commands: list[Command]) -> None:
+    def _handle(self, *events: Event) -> None:
+        """Have the scheduler decide about events, and about what its commands lead to."""
+        pending = deque(events)
+        while pending:
+            commands = self._scheduler.handle(pending.popleft(), _now())
+            pending.extend(self._carry_out(commands))
+
+    def _carry_out(self, commands: list[Command]) -> list[Event]:
+        events: list[Event] = []
         for command in commands:
             match command:
                 case Deliver(job=number, index=index, count=count):
@@ -270,7 +276,8 @@ class Driver:
                         self._forget(job)
                         job.sink(command)
                 case _:
-                    self.engine.execute(command, self._source(command))
+                    events += self.engine.execute(command, self._source(command))
+        return events
 
     def _source(self, command: Command) -> ItemSource | None:
         number = getattr(command, "job", None)

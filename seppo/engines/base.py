@@ -26,8 +26,8 @@ class Answer:
 class Engine(Protocol):
     """Commands in, events out. One thread, the driver's, calls everything but ``wake``."""
 
-    def execute(self, order: Order, source: ItemSource | None) -> None:
-        """Carry out a command, without waiting.
+    def execute(self, order: Order, source: ItemSource | None) -> list[Event]:
+        """Carry out a command, without waiting, and return what came of it at once.
 
         Args:
             order: The command. What goes wrong comes back as an event.

@@ -39,7 +39,7 @@ class LocalEngine:
             self._events.put(WorkerJoined(worker.name))
             worker.start()
 
-    def execute(self, order: Order, source: ItemSource | None) -> None:
+    def execute(self, order: Order, source: ItemSource | None) -> list[Event]:
         """Carry out a command."""
         worker = self._workers[order.worker]
         match order:
@@ -55,11 +55,12 @@ class LocalEngine:
                     function,
                 )  # fmt: skip
                 weight = sum(len(part) for column in columns for part in column.parts)
-                self._events.put(ChunkSent(order.attempt, weight))
+                return [ChunkSent(order.attempt, weight)]
             case RecallChunk(attempt=attempt):
                 worker.give_back(attempt)
             case CancelAttempt(attempt=attempt):
                 worker.cancel(attempt)
+        return []
 
     def wait(self, timeout: float | None) -> list[Event]:
         """Return what has happened."""

@@ -91,11 +91,11 @@ class PyroEngine:
 
     # --- the driver's thread
 
-    def execute(self, order: Order, source: ItemSource | None) -> None:
+    def execute(self, order: Order, source: ItemSource | None) -> list[Event]:
         """Carry out a command."""
         peer = self._peers.get(order.worker)
         if peer is None:
-            return  # lost in the meantime; the scheduler will hear of it
+            return []  # lost in the meantime; the scheduler will hear of it
         match order:
             case SendChunk():
                 assert source is not None
@@ -104,6 +104,11 @@ class PyroEngine:
                 self._send(peer, Recall(attempt))
             case CancelAttempt(attempt=attempt):
                 self._send(peer, Cancel(attempt))
+        return self._take_events()
+
+    def _take_events(self) -> list[Event]:
+        found, self._events = self._events, []
+        return found
 
     def _send_chunk(self, peer: _Peer, order: SendChunk, source: ItemSource) -> None:
         function = self._functions.setdefault(order.job, source.function)
@@ -136,8 +141,6 @@ class PyroEngine:
 
     def wait(self, timeout: float | None) -> list[Event]:
         """Return what has happened."""
-        if self._events:
-            timeout = 0
         for key, events in self._selector.select(timeout):
             if key.fileobj is self._waker:
                 self._waker.drain()
@@ -153,8 +156,7 @@ class PyroEngine:
                     self._lose(peer, str(error))
                 else:
                     self._watch(peer)
-        found, self._events = self._events, []
-        return found
+        return self._take_events()
 
     def _welcome_arrivals(self) -> None:
         while True:

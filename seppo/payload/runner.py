@@ -112,8 +112,8 @@ class ChunkRun:
         if n <= 0:
             return
         if isinstance(self._func, Failure):
-            self._values.extend([self._func] * n)
-            self._next_loaded += n
+            for _ in range(n):
+                self._fail(self._func)
             return
         started = time.perf_counter()
         first = self.done
@@ -135,8 +135,7 @@ class ChunkRun:
         if any(unpacker.has_failures for unpacker in self._unpackers):
             bad = _first_failure(columns)
             if bad == 0:
-                self._values.append(next(c[0] for c in columns if type(c[0]) is Failure))
-                self._next_loaded += 1
+                self._fail(next(c[0] for c in columns if type(c[0]) is Failure))
                 return
             columns = [column[:bad] for column in columns]
         source = columns[0]
@@ -173,6 +172,13 @@ class ChunkRun:
             with self._lock:
                 self._source = self._iterator = self.burst_at = None
             self._next_loaded += self.done - self._first
+
+    def _fail(self, failure: Failure) -> None:
+        """Have an item fail that cannot be run, unless it was given back just now."""
+        with self._lock:
+            if self.done < self._stop:
+                self._values.append(failure)
+                self._next_loaded += 1
 
     # --- any thread
 

@@ -146,26 +146,31 @@ def _name(func: Callable[..., Any]) -> str:
 
 # --- modules that the caller wrote
 
-_own: dict[str, tuple[str, bool]] = {}  # module name: (file, whether it is the caller's own)
+_is_own_file: dict[tuple[str, str], bool] = {}  # (module name, file) -> verdict
 _own_lock = threading.RLock()  # cloudpickle's registry is one for the whole process
+_own: tuple[tuple[int, str], list[ModuleType]] = ((0, ""), [])  # state of sys.modules, answer
 
 
 def own_modules() -> list[ModuleType]:
-    """Return the loaded modules that are neither Python's own nor installed packages."""
-    found = []
-    for name, module in list(sys.modules.items()):
-        if name == "__main__" or not isinstance(module, ModuleType):
-            continue
-        # Past any __getattribute__: a module that is loaded lazily stays unloaded.
-        file = object.__getattribute__(module, "__dict__").get("__file__")
-        if not isinstance(file, str):
-            continue
-        known = _own.get(name)
-        if known is None or known[0] != file:
-            known = _own[name] = (file, _is_own(name, file))
-        if known[1]:
-            found.append(module)
-    return found
+    """Return the loaded modules that are neither Python's own nor installed packages.
+
+    Looks through ``sys.modules`` only when a module has come or gone.
+    """
+    global _own
+    state = (len(sys.modules), next(reversed(sys.modules)))
+    if _own[0] != state:
+        _own = (state, [m for name, m in list(sys.modules.items()) if _is_own_module(name, m)])
+    return _own[1]
+
+
+def _is_own_module(name: str, module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    if file is None or name == "__main__" or not isinstance(module, ModuleType):
+        return False
+    if (name, file) not in _is_own_file:
+        _is_own_file[name, file] = _is_own(name, file)
+    # cloudpickle registers modules by name: one under an alias is left alone.
+    return _is_own_file[name, file] and module.__name__ == name
 
 
 def _is_own(name: str, file: str) -> bool:
@@ -183,18 +188,20 @@ def _is_own(name: str, file: str) -> bool:
 
 @contextmanager
 def own_modules_by_value() -> Iterator[None]:
-    """While this lasts, functions and classes of the caller's modules go by value.
-
-    A module under whose name another object is registered is left alone.
-    """
+    """While this lasts, functions and classes of the caller's modules go by value."""
+    modules = own_modules()
+    if not modules:
+        yield
+        return
     with _own_lock:
         registered = cloudpickle.list_registry_pickle_by_value()
-        added = []
-        for module in own_modules():
-            name = module.__name__
-            if name not in registered and sys.modules.get(name) is module:
-                cloudpickle.register_pickle_by_value(module)
-                added.append(module)
+        added = [
+            module
+            for module in modules
+            if module.__name__ not in registered and module.__name__ in sys.modules
+        ]
+        for module in added:
+            cloudpickle.register_pickle_by_value(module)
         try:
             yield
         finally:
