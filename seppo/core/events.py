@@ -40,11 +40,10 @@ class JobOpened:
 
 @dataclass(frozen=True)
 class InputOffered:
-    """``count`` more items of the job can be handed out; they weigh ``nbytes`` if known."""
+    """``count`` more items of the job can be handed out."""
 
     job: int
     count: int
-    nbytes: int = 0
 
 
 @dataclass(frozen=True)

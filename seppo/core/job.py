@@ -18,7 +18,8 @@ from seppo.core.events import Policy
 from seppo.core.reorder import Reorder
 from seppo.core.spans import SpanSet
 
-PREFETCH_SECONDS = 0.2  # no second chunk at a worker whose items take longer than this
+PREFETCH_SECONDS = 0.05  # no second chunk at a worker whose items take longer than this
+UNKNOWN_SECONDS = 0.001  # seconds; what an item is reckoned to take before the first is done
 RECENT = 0.5  # weight of the newest chunk in the running mean of costs
 
 
@@ -33,12 +34,28 @@ class Attempt:
     stop: int
     position: int  # the first item without a result
     progress_at: float  # when it was sent or last brought results
-    recalled: bool = False
+    is_suspect: bool = False  # one item, run alone, whose worker was lost before
+    recalled_at: float | None = None  # when its rest was asked for
 
     @property
     def size(self) -> int:
         """Items without a result."""
         return self.stop - self.position
+
+    def seconds_unbegun(self, now: float) -> float:
+        """Return how long what is probably not begun will take, while the chunk runs."""
+        waited = max(0.0, now - self.progress_at)
+        cost = waited if self.job.seconds_per_item is None else self.job.seconds_per_item
+        # A cost of 0 is one too small for the worker's clock: waiting at all is slow then.
+        if waited < cost * self.size or waited == 0:
+            begun = 1 + int(waited / cost) if cost > 0 else 1
+            return (self.size - begun) * cost
+        # Slower than expected: nobody knows how far it is. One item, at least, is running.
+        return (self.size - 1) * max(cost, waited)
+
+    def seconds_overdue(self, now: float) -> float:
+        """Return for how long the chunk has run beyond what was reckoned."""
+        return max(0.0, now - self.progress_at - self.size * self.job.cost)
 
 
 class Job:
@@ -62,6 +79,11 @@ class Job:
         self.seconds_per_item: float | None = None
         self.bytes_in = 0.0  # means per item
         self.bytes_out = 0.0
+
+    @property
+    def cost(self) -> float:
+        """Seconds that an item is reckoned to take."""
+        return UNKNOWN_SECONDS if self.seconds_per_item is None else self.seconds_per_item
 
     @property
     def is_finished(self) -> bool:
@@ -98,25 +120,25 @@ class Job:
         limit = self.policy.max_workers
         return limit is None or worker in self.chunks_at or len(self.chunks_at) < limit
 
-    def cut(self, n_workers: int) -> tuple[int, int]:
-        """Take the next chunk out of what is left and return its span.
+    def cut(self, n_workers: int) -> tuple[int, int, bool]:
+        """Take the next chunk out of what is left; return its span and whether it is suspect.
 
         Lowest index first, so that the head of the output is never starved.
         """
         if self.suspects:
             start, _ = self.suspects.first()
             self.suspects.discard(start, start + 1)
-            return start, start + 1
+            return start, start + 1, True
         admitted = self.admitted()
         n = self._chunksize(len(self.retry) + admitted, n_workers)
         if self.retry:
             start, stop = self.retry.first()
             stop = min(stop, start + n)
             self.retry.discard(start, stop)
-            return start, stop
+            return start, stop, False
         start = self.next_index
         self.next_index += min(n, admitted)
-        return start, self.next_index
+        return start, self.next_index, False
 
     def _chunksize(self, remaining: int, n_workers: int) -> int:
         if self.policy.chunksize is not None:
@@ -134,6 +156,7 @@ class Job:
 
     def put_back(self, start: int, stop: int, suspect: bool = False) -> None:
         """Hand out these items again, except those whose result came by another way."""
+        self.served -= (stop - start) * self.cost
         spans = self.suspects if suspect else self.retry
         for a, b in self.reorder.known.missing(start, stop):
             spans.add(a, b)

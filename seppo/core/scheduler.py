@@ -54,6 +54,8 @@ from seppo.core.job import Attempt, Job
 GRACE = 20.0  # seconds without any worker before jobs fail
 RECALL_GAIN = 0.01  # seconds of work; less is not worth a recall (a round trip is 0.1 ms)
 RECALL_PAUSE = 0.02  # seconds until an idle worker looks again for a chunk to recall
+RECALL_ANSWER = 1.0  # seconds; a worker that has not answered by then is not waited for
+STUCK_PAUSE = 1.0  # seconds without a new chunk for a worker that returned one untouched
 LOSSES_TOLD = 20  # lines about lost workers that are kept for error messages
 
 
@@ -61,7 +63,8 @@ LOSSES_TOLD = 20  # lines about lost workers that are kept for error messages
 class _Worker:
     name: str
     attempts: dict[int, Attempt] = field(default_factory=dict)  # in the order of sending
-    stuck: bool = False  # gave back the rest of its own accord: one item takes long
+    is_stuck: bool = False  # gave back the rest of its own accord: one item takes long
+    paused_until: float = 0.0  # returned a chunk untouched: another client's item takes long
 
 
 class Scheduler:
@@ -82,7 +85,11 @@ class Scheduler:
         self._last_attempt = 0
         self._alone_since: float | None = None
         self._losses: list[str] = []
-        self._look_again: float | None = None
+        # What may be called back: chunks of which an item is probably not begun.
+        self._recallable: dict[int, Attempt] = {}
+        self._look_again: float | None = None  # when to look for chunks to recall
+        self._is_news = False  # whether a worker became idle since the last look
+        self._resume_at: float | None = None  # when a paused worker may get work again
 
     # --- what the outside may ask
 
@@ -96,8 +103,7 @@ class Scheduler:
         deadlines = []
         if self._jobs and not self._workers and self._alone_since is not None:
             deadlines.append(self._alone_since + self.grace)
-        if self._look_again is not None:
-            deadlines.append(self._look_again)
+        deadlines += [at for at in (self._look_again, self._resume_at) if at is not None]
         return min(deadlines, default=None)
 
     def completed(self, job: int) -> int:
@@ -150,13 +156,15 @@ class Scheduler:
                     self._finish_if_done(job, commands)
             case JobOpened(job=number, policy=policy):
                 served = min((job.served for job in self._jobs.values()), default=0.0)
-                if not self._workers and not self._jobs:
-                    self._alone_since = now  # not when the last worker left: nobody waited
+                if not self._jobs:
+                    self._losses = []
+                    if not self._workers:
+                        self._alone_since = now  # not when the last one left: nobody waited
                 self._jobs[number] = Job(number, policy, served)
             case JobClosed(job=number):
                 self._close(number, commands)
             case RestReturned():
-                self._rest_returned(event)
+                self._rest_returned(event, now)
             case WorkerJoined(worker=name):
                 self._worker_joined(name)
             case WorkerLost(worker=name, reason=reason):
@@ -178,7 +186,7 @@ class Scheduler:
             return
         start, attempt.position = attempt.position, attempt.position + count
         attempt.progress_at = now
-        self._workers[attempt.worker].stuck = False
+        self._workers[attempt.worker].is_stuck = False
         job.measure(count, event.seconds, event.nbytes)
         job.largest_returned = max(job.largest_returned, attempt.position - attempt.start)
         if attempt.size == 0:
@@ -189,19 +197,23 @@ class Scheduler:
             commands.append(Deliver(job.number, part.index, part.count, part.payload, part.offset))
         self._finish_if_done(job, commands)
 
-    def _rest_returned(self, event: RestReturned) -> None:
+    def _rest_returned(self, event: RestReturned, now: float) -> None:
         attempt = self._attempts.get(event.attempt)
         if attempt is None:
             return
         stop = min(max(attempt.start + event.kept, attempt.position), attempt.stop)
-        if not attempt.recalled:
-            self._workers[attempt.worker].stuck = True
-        attempt.recalled = False
+        worker = self._workers[attempt.worker]
+        if attempt.recalled_at is None:
+            if stop > attempt.start:
+                worker.is_stuck = True
+            elif len(worker.attempts) == 1:
+                worker.paused_until = now + STUCK_PAUSE
         rest = (stop, attempt.stop)
         attempt.stop = stop
+        self._recallable.pop(attempt.number, None)  # the worker keeps only what has begun
         if attempt.size == 0:
             self._end_attempt(attempt)
-        attempt.job.put_back(*rest)
+        attempt.job.put_back(*rest, suspect=attempt.is_suspect)
 
     def _worker_joined(self, name: str) -> None:
         if name not in self._workers:
@@ -222,7 +234,8 @@ class Scheduler:
             if running and attempt.size == 1:
                 self._blame(attempt, name, reason, commands)
             else:
-                attempt.job.put_back(attempt.position, attempt.stop, suspect=running)
+                suspect = running or attempt.is_suspect
+                attempt.job.put_back(attempt.position, attempt.stop, suspect)
             running = False
         self._idle.pop(name, None)
         self._half.pop(name, None)
@@ -244,6 +257,7 @@ class Scheduler:
 
     def _end_attempt(self, attempt: Attempt) -> None:
         del self._attempts[attempt.number]
+        self._recallable.pop(attempt.number, None)
         job = attempt.job
         del job.attempts[attempt.number]
         left = job.chunks_at[attempt.worker] - 1
@@ -287,21 +301,27 @@ class Scheduler:
         self._half.pop(worker.name, None)
         if len(worker.attempts) == 0:
             self._idle[worker.name] = worker
+            self._is_news = True
         elif len(worker.attempts) == 1:
             self._half[worker.name] = worker
 
     def _assign(self, now: float, commands: list[Command]) -> None:
+        self._resume_at = None
         ready = [job for job in self._jobs.values() if job.has_work()]
         if not ready:
             return
         for worker in list(self._idle.values()):
-            if not self._send_next(worker, ready, now, commands) and not ready:
+            if worker.paused_until > now:
+                if self._resume_at is None or worker.paused_until < self._resume_at:
+                    self._resume_at = worker.paused_until
+                continue
+            if not self._send_next(worker, ready, now, commands):
+                break  # idle workers are alike: no other fits either
+            if not ready:
                 return
         quick = [job for job in ready if job.may_prefetch]
-        if not quick:
-            return
-        for worker in list(self._half.values()):
-            if not worker.stuck:
+        for worker in list(self._half.values()) if quick else ():
+            if not worker.is_stuck:
                 self._send_next(worker, quick, now, commands)
                 if not quick:
                     return
@@ -314,16 +334,18 @@ class Scheduler:
         if not fitting:
             return False
         job = min(fitting, key=lambda job: job.served)
-        start, stop = job.cut(len(self._workers))
+        start, stop, is_suspect = job.cut(len(self._workers))
         self._last_attempt += 1
-        attempt = Attempt(self._last_attempt, job, worker.name, start, stop, start, now)
-        self._attempts[attempt.number] = attempt
-        job.attempts[attempt.number] = attempt
+        number = self._last_attempt
+        attempt = Attempt(number, job, worker.name, start, stop, start, now, is_suspect)
+        self._attempts[number] = job.attempts[number] = attempt
         job.chunks_at[worker.name] = job.chunks_at.get(worker.name, 0) + 1
-        job.served += (stop - start) * (job.seconds_per_item or 0.001)
-        worker.attempts[attempt.number] = attempt
+        job.served += (stop - start) * job.cost
+        if worker.attempts or attempt.size > 1:
+            self._recallable[number] = attempt
+        worker.attempts[number] = attempt
         self._place(worker)
-        commands.append(SendChunk(worker.name, attempt.number, job.number, start, stop))
+        commands.append(SendChunk(worker.name, number, job.number, start, stop))
         if not job.has_work():
             ready.remove(job)
         return True
@@ -332,45 +354,36 @@ class Scheduler:
 
     def _recall(self, now: float, commands: list[Command]) -> None:
         """When workers are idle and nothing waits, call back chunks from the slowest."""
+        if not self._idle or not self._recallable:
+            self._look_again = None
+            return
+        if self._look_again is not None and now < self._look_again and not self._is_news:
+            return
+        self._is_news = False
         self._look_again = None
-        if not self._idle or not self._attempts:
-            return
-        asked = sum(attempt.recalled for attempt in self._attempts.values())
+        asked = sum(
+            attempt.recalled_at is not None and now - attempt.recalled_at < RECALL_ANSWER
+            for attempt in self._recallable.values()
+        )
         wanted = len(self._idle) - asked
-        if wanted <= 0:
-            return
         idle = next(iter(self._idle))  # none of them has a chunk of any job: any will do
-        found = []
-        hopeful = False
-        for worker in self._workers.values():
-            finish = 0.0
-            for attempt in worker.attempts.values():
-                rest, seconds = self._unbegun(attempt, worker, now)
-                finish += seconds
-                if rest and not attempt.recalled and attempt.job.takes_worker(idle):
-                    hopeful = True
-                    if finish >= RECALL_GAIN:
-                        found.append((finish, attempt))
-        found.sort(key=lambda pair: (-pair[0], pair[1].number))
-        for _, attempt in found[:wanted]:
-            attempt.recalled = True
+        found = [
+            (self._seconds_ahead(attempt, now), attempt)
+            for attempt in self._recallable.values()
+            if attempt.recalled_at is None and attempt.job.takes_worker(idle)
+        ]
+        worthwhile = [pair for pair in found if pair[0] >= RECALL_GAIN]
+        worthwhile.sort(key=lambda pair: (-pair[0], pair[1].number))
+        for _, attempt in worthwhile[: max(0, wanted)]:
+            attempt.recalled_at = now
             commands.append(RecallChunk(attempt.worker, attempt.number))
-        if hopeful and len(found) < wanted:
+        if found:
             self._look_again = now + RECALL_PAUSE
 
-    def _unbegun(self, attempt: Attempt, worker: _Worker, now: float) -> tuple[int, float]:
-        """Return the items that are probably not begun, and the seconds all will take."""
-        waited = max(0.0, now - attempt.progress_at)
-        cost = attempt.job.seconds_per_item
-        if cost is None:
-            cost = waited
-        if attempt is not next(iter(worker.attempts.values())):
-            return attempt.size, attempt.size * cost
-        if cost > 0:
-            begun = min(attempt.size, 1 + int(waited / cost))
-        else:  # too quick for the worker's clock, so that waiting at all is slow
-            begun = attempt.size if waited > 0 else 1
-        if begun == attempt.size and attempt.size > 1:
-            # Slower than expected: nobody knows how far it is. At least one item is running.
-            return attempt.size - 1, (attempt.size - 1) * max(cost, waited)
-        return attempt.size - begun, (attempt.size - begun) * cost
+    def _seconds_ahead(self, attempt: Attempt, now: float) -> float:
+        """Return how much work, in seconds, the worker begins until it ends the attempt."""
+        first = next(iter(self._workers[attempt.worker].attempts.values()))
+        seconds = first.seconds_unbegun(now)
+        if attempt is not first:
+            seconds += first.seconds_overdue(now) + attempt.size * attempt.job.cost
+        return seconds

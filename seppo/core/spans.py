@@ -66,6 +66,8 @@ class SpanSet:
 
     def discard(self, start: int, stop: int) -> None:
         """Take ``[start, stop)`` out of the set, as far as it is in it."""
+        if start >= stop:
+            return
         kept = []
         low = bisect_right(self._stops, start)
         high = bisect_left(self._starts, stop)
