@@ -86,10 +86,11 @@ def map_parallel(
     _check(func, iterables)
     if is_nested(group):
         return SerialMap(func, iterables, options)
-    driver = _driver(options)
+    settings = Settings.load(group=options.group)
+    driver = _driver(settings, options.fallback)
     if driver is None:
         return SerialMap(func, iterables, options)
-    return _start(driver, func, iterables, options)
+    return _start(driver, settings, func, iterables, options)
 
 
 def map_parallel_serial(
@@ -125,9 +126,8 @@ def _check(func: Callable[..., Any], iterables: tuple[Iterable[Any], ...]) -> No
         raise TypeError(f"{type(func).__name__!r} object is not callable")
 
 
-def _driver(options: MapOptions) -> Driver | None:
+def _driver(settings: Settings, fallback: str) -> Driver | None:
     """Return the driver, or None where the map is to run serially."""
-    settings = Settings.load(group=options.group)
     try:
         driver = driver_for(settings)
         reason = (
@@ -135,9 +135,9 @@ def _driver(options: MapOptions) -> Driver | None:
             f"{settings.ns_host}:{settings.ns_port}"
         )
     except NameServerError as error:
-        driver, reason = None, str(error)
+        driver, reason = None, f"no name server answers ({error.reason})"
     if driver is None:
-        if options.fallback == "error":
+        if fallback == "error":
             raise NoWorkersError(reason)
         _warn_once(reason)
     return driver
@@ -157,6 +157,7 @@ def _warn_once(reason: str) -> None:
 
 def _start(
     driver: Driver,
+    settings: Settings,
     func: Callable[..., R],
     iterables: tuple[Iterable[Any], ...],
     options: MapOptions,
@@ -167,6 +168,7 @@ def _start(
     policy = Policy(
         chunksize=options.chunksize,
         ordered=options.ordered,
+        max_ahead_bytes=settings.lookahead_bytes,
         **({} if options.buffersize is None else {"max_ahead": options.buffersize}),
     )
     meter = meter_for(options.progress, length)

@@ -164,13 +164,17 @@ def own_modules() -> list[ModuleType]:
 
 
 def _is_own_module(name: str, module: ModuleType) -> bool:
-    file = getattr(module, "__file__", None)
-    if file is None or name == "__main__" or not isinstance(module, ModuleType):
+    if name == "__main__" or not isinstance(module, ModuleType):
+        return False
+    # Past any __getattribute__: a module that is loaded lazily stays unloaded.
+    facts = object.__getattribute__(module, "__dict__")
+    file = facts.get("__file__")
+    if not isinstance(file, str):
         return False
     if (name, file) not in _is_own_file:
         _is_own_file[name, file] = _is_own(name, file)
     # cloudpickle registers modules by name: one under an alias is left alone.
-    return _is_own_file[name, file] and module.__name__ == name
+    return _is_own_file[name, file] and facts.get("__name__") == name
 
 
 def _is_own(name: str, file: str) -> bool:

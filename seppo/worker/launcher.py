@@ -111,6 +111,8 @@ class ForkLauncher:
                 data = self._socket.recv(MESSAGE, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return found
+            except ConnectionResetError:
+                data = b""  # it ended before it had read our last request
             if not data:
                 raise EOFError("the helper process that forks workers has ended")
             told = json.loads(data)
@@ -178,7 +180,10 @@ class _Helper:
                         return
 
     def _obey(self) -> bool:
-        data, fds, _, _ = socket.recv_fds(self._line, MESSAGE, 1)
+        try:
+            data, fds, _, _ = socket.recv_fds(self._line, MESSAGE, 1)
+        except ConnectionResetError:
+            return False  # the supervisor ended before it had read our last news
         if not data:
             return False
         request = json.loads(data)
@@ -291,3 +296,4 @@ class SpawnLauncher:
         """Kill what still runs."""
         for process in self._processes.values():
             process.kill()
+        self._waker.close()

@@ -73,6 +73,7 @@ class Registrar:
     def _run(self) -> None:
         while True:
             self._changed.clear()
+            closing = self._closing  # before agreeing: what was wanted last must be done
             try:
                 self._agree()
                 if not self._is_reachable:
@@ -84,7 +85,7 @@ class Registrar:
                 self._is_reachable = False
             except Exception:  # whatever a strange name server answers must not end this
                 log.exception("the name server at %s", self._nameserver.location)
-            if self._closing:
+            if closing:
                 return
             self._changed.wait(INTERVAL)
 

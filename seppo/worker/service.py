@@ -28,6 +28,7 @@ from collections.abc import Mapping
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from seppo.errors import ProtocolError
 from seppo.payload.protocol import Welcome
 from seppo.payload.runner import ChunkRun, Interrupted
 from seppo.transport.stream import Stream, Waker
@@ -187,6 +188,9 @@ class WorkerService:
             run.run_burst()
         except Interrupted:
             pass  # it is unwanted
+        except ProtocolError as error:  # a batch that does not hold what it promises
+            log.warning("a client is cut off: %s", error)
+            channel.close()
         finally:
             self._current = None
         channel.served += time.perf_counter() - began

@@ -1,6 +1,7 @@
 """``progress=`` in all its forms, with and without workers."""
 
 import io
+from typing import ClassVar
 
 import pytest
 import userland
@@ -10,7 +11,7 @@ import seppo
 
 
 class Bar(tqdm):
-    made = []
+    made: ClassVar[list] = []
 
     def __init__(self, *args, **keywords):
         super().__init__(*args, **{"file": io.StringIO(), **keywords})

@@ -1,0 +1,150 @@
+"""The layers of STYLE.md, read from the imports, those inside functions too."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RANKS = {
+    "errors": 0,
+    "settings": 1,
+    "core": 1,
+    "payload": 2,
+    "transport": 3,
+    "journal": 3,
+    "report": 3,
+    "worker": 4,
+    "engines": 4,
+    "driver": 5,
+    "interfaces": 6,
+    "cli": 7,
+    "testing": 7,
+    "__init__": 7,
+    "__main__": 8,  # one line: cli.main()
+}
+FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "seppo").rglob("*.py"))
+
+
+def layer_of(dotted: str) -> str:
+    """Return the layer of a module: the name after ``seppo``."""
+    return dotted.split(".")[1] if "." in dotted else "__init__"
+
+
+def module_of(file: Path) -> str:
+    parts = file.with_suffix("").parts
+    if parts[-1] == "__init__" and len(parts) > 2:
+        parts = parts[:-1]
+    return ".".join(parts)
+
+
+def imports(tree: ast.AST, file: Path) -> Iterator[tuple[str, str | None]]:
+    """Give (module, name) for everything imported anywhere in a file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, None
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                package = file.parts[: len(file.parts) - node.level]
+                module = ".".join([*package, *filter(None, [module])])
+            for alias in node.names:
+                yield module, alias.name
+
+
+def parse(file: Path) -> ast.Module:
+    return ast.parse((ROOT / file).read_text(), str(file))
+
+
+def imported_modules(file: Path) -> set[str]:
+    """Return the modules of seppo that a file imports, ``seppo`` itself left out."""
+    found = set()
+    for module, name in imports(parse(file), file):
+        if module == "seppo" and name is not None and name in RANKS:
+            found.add(f"seppo.{name}")  # from seppo import errors
+        elif module.startswith("seppo."):
+            found.add(module)
+    return found
+
+
+def test_the_files_are_found():
+    assert Path("seppo/payload/frames.py") in FILES
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_every_file_has_a_layer(file):
+    assert layer_of(module_of(file)) in RANKS
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_a_module_imports_from_its_own_folder_and_from_lower_ranks(file):
+    layer = layer_of(module_of(file))
+    for module in imported_modules(file):
+        other = layer_of(module)
+        assert other == layer or RANKS[other] < RANKS[layer], f"{file} imports {module}"
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.parts[1] == "core"], ids=str)
+def test_core_needs_errors_alone(file):
+    assert {layer_of(module) for module in imported_modules(file)} <= {"core", "errors"}
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.parts[1] == "core"], ids=str)
+def test_core_does_no_input_or_output(file):
+    doers = {"socket", "threading", "time", "pickle", "os", "selectors", "logging", "asyncio"}
+    tops = {module.partition(".")[0] for module, _ in imports(parse(file), file)}
+    assert not tops & doers
+
+
+def test_errors_import_nothing_of_ours():
+    assert imported_modules(Path("seppo/errors.py")) == set()
+
+
+def test_worker_and_engines_never_meet():
+    for file in FILES:
+        if file.parts[1] in ("worker", "engines"):
+            other = {"worker": "engines", "engines": "worker"}[file.parts[1]]
+            assert other not in {layer_of(module) for module in imported_modules(file)}, file
+
+
+def test_the_worker_does_not_know_the_core():
+    for file in FILES:
+        if file.parts[1] == "worker":
+            assert "core" not in {layer_of(module) for module in imported_modules(file)}, file
+
+
+@pytest.mark.parametrize(
+    ("library", "home"), [("Pyro5", "seppo/transport/"), ("cloudpickle", "seppo/payload/serialize")]
+)
+def test_a_library_has_one_home(library, home):
+    users = {
+        file.as_posix()
+        for file in FILES
+        for module, _ in imports(parse(file), file)
+        if module.partition(".")[0] == library
+    }
+    assert users
+    assert all(user.startswith(home) for user in users), users
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_the_package_itself_is_imported_for_its_version_only(file):
+    if RANKS[layer_of(module_of(file))] >= RANKS["cli"]:
+        return
+    tree = parse(file)
+    plain = any(module == "seppo" and name is None for module, name in imports(tree, file))
+    for module, name in imports(tree, file):
+        if module == "seppo" and name is not None:
+            assert name == "__version__" or name in RANKS, f"{file}: from seppo import {name}"
+    for node in ast.walk(tree):
+        if (
+            plain
+            and isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "seppo"
+        ):
+            assert node.attr == "__version__", f"{file}: seppo.{node.attr}"
