@@ -16,10 +16,11 @@ from seppo.core.commands import CancelAttempt, RecallChunk, SendChunk
 from seppo.core.events import ChunkSent, Event, ItemsDone, RestReturned, WorkerJoined
 from seppo.engines.base import Answer, Order
 from seppo.payload.batch import pack_values
+from seppo.payload.function import PackedFunction
 from seppo.payload.outcome import Failure
 from seppo.payload.protocol import Chunk
 from seppo.payload.runner import ChunkRun, Pace, enter_worker_thread
-from seppo.payload.serialize import PackedFunction, load
+from seppo.payload.serialize import load
 from seppo.payload.source import ItemSource
 
 

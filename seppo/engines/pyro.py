@@ -19,6 +19,7 @@ from seppo.core.events import (
 from seppo.engines.base import Answer, Order
 from seppo.engines.discovery import Arrival, Discovery
 from seppo.errors import ProtocolError
+from seppo.payload.function import PackedFunction
 from seppo.payload.protocol import (
     Cancel,
     Chunk,
@@ -31,7 +32,6 @@ from seppo.payload.protocol import (
     from_frame,
     to_parts,
 )
-from seppo.payload.serialize import PackedFunction
 from seppo.payload.source import ItemSource
 from seppo.settings import Settings
 from seppo.transport.address import Address

@@ -95,11 +95,14 @@ class Executor(StandardExecutor):
             index = self._job.offered
             try:
                 self._source.add(index, fn, args, kwargs)
+            except SerializationError as error:
+                future.set_exception(error)
+                return future
             except Exception as problem:
                 reason = f"{type(problem).__name__}: {problem}"
-                error = SerializationError(f"the call {fn!r} or an argument", reason)
-                error.__cause__ = problem
-                future.set_exception(error)
+                unsent = SerializationError(f"an argument of the call {fn!r}", reason)
+                unsent.__cause__ = problem
+                future.set_exception(unsent)
                 return future
             self._calls.add(index, future)
             self._job.offer(1)

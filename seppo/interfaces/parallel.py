@@ -15,8 +15,8 @@ from seppo.interfaces.iterator import ParallelMap
 from seppo.interfaces.options import MapOptions, Progress
 from seppo.interfaces.progress import meter_for
 from seppo.interfaces.serial import SerialMap
+from seppo.payload.function import pack_function
 from seppo.payload.runner import is_nested
-from seppo.payload.serialize import pack_function
 from seppo.payload.source import SequenceSource, StreamSource, is_sliceable
 from seppo.settings import Settings
 

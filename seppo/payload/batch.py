@@ -21,13 +21,9 @@ from typing import Any
 
 from seppo.errors import ProtocolError
 from seppo.payload.outcome import Failure, unsendable
-from seppo.payload.serialize import Buffer, Packed, Pickler, own_modules_by_value
+from seppo.payload.serialize import PLAIN_TYPES, Buffer, Packed, Pickler, own_modules_by_value
 
 WHOLE, EACH = 0, 1
-
-# Values of these very types cannot fail to travel, so they can share one pickle.
-PLAIN_TYPES = frozenset({int, float, complex, bool, str, bytes, type(None)})
-PLAIN_BYTES = 1 << 16  # longer strings are packed on their own
 
 
 @dataclass(frozen=True)

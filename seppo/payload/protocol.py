@@ -15,7 +15,8 @@ from typing import Any
 from seppo.errors import ProtocolError
 from seppo.payload.batch import Batch
 from seppo.payload.frames import Frame
-from seppo.payload.serialize import Buffer, Packed, PackedFunction
+from seppo.payload.function import PackedFunction
+from seppo.payload.serialize import Buffer, Packed
 
 PROTOCOL_VERSION = 1
 

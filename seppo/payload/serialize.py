@@ -10,13 +10,14 @@ is the caller's own class again (cloudpickle numbers them).
 
 from __future__ import annotations
 
-import hashlib
 import io
+import os
 import pickle
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -25,9 +26,10 @@ from typing import Any
 
 import cloudpickle
 
-from seppo.errors import SerializationError
-
 Buffer = bytes | bytearray | memoryview
+
+# Values of these very types are pickled by C code alone, and cannot fail to travel.
+PLAIN_TYPES = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 OUT_OF_BAND = 8192  # bytes; smaller buffers are cheaper inside the pickle (measured)
 
@@ -45,6 +47,35 @@ class Packed:
         return len(self.data) + sum(len(buffer) for buffer in self.buffers)
 
 
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle's, but a class that comes home is left as it is.
+
+    cloudpickle finds the class that an object's pickle belongs to by a number, and then
+    writes the attributes that it had when it was pickled into it. In the process where
+    the class was made that would replace its methods by copies.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        reduced = super().reducer_override(obj)
+        if isinstance(obj, type) and type(reduced) is tuple and len(reduced) == 6:
+            if obj not in _visitors:
+                _natives.add(obj)
+            reduced = (*reduced[:5], _set_class_state)
+        return reduced
+
+
+_natives: weakref.WeakSet[type] = weakref.WeakSet()  # classes made here that went elsewhere
+_visitors: weakref.WeakSet[type] = weakref.WeakSet()  # classes that came from elsewhere
+
+
+def _set_class_state(made: type, state: Any) -> type:
+    """Give a class that was unpickled its attributes, unless it is one of this process."""
+    if made not in _natives:
+        _visitors.add(made)
+        cloudpickle.cloudpickle._class_setstate(made, state)
+    return made
+
+
 class Pickler:
     """Pickles one object after the other, each on its own.
 
@@ -57,9 +88,7 @@ class Pickler:
         self._file = io.BytesIO()
         self._buffers: list[Buffer] = []
         self._copy = copy_buffers
-        self._pickler = cloudpickle.Pickler(
-            self._file, protocol=5, buffer_callback=self._keep_buffer
-        )
+        self._pickler = _Pickler(self._file, protocol=5, buffer_callback=self._keep_buffer)
 
     def _keep_buffer(self, buffer: pickle.PickleBuffer) -> bool:
         """Decide for one buffer; true means that it goes into the pickle."""
@@ -94,8 +123,10 @@ def dump(obj: Any) -> Packed:
 
 def dump_whole(obj: Any) -> bytes:
     """Return one object packed without buffers beside it."""
+    file = io.BytesIO()
     with own_modules_by_value():
-        return bytes(cloudpickle.dumps(obj, 5))
+        _Pickler(file, protocol=5).dump(obj)
+    return file.getvalue()
 
 
 def load(packed: Packed) -> Any:
@@ -103,64 +134,34 @@ def load(packed: Packed) -> Any:
     return pickle.loads(packed.data, buffers=packed.buffers)
 
 
-# --- functions
-
-
-@dataclass(frozen=True)
-class PackedFunction:
-    """A function with all it closes over, addressed by its content.
-
-    Attributes:
-        digest: SHA-256 of the content.
-        packed: The content.
-    """
-
-    digest: bytes
-    packed: Packed
-
-
-def pack_function(func: Callable[..., Any]) -> PackedFunction:
-    """Return the function packed, once for a whole map.
-
-    Raises:
-        SerializationError: If it cannot be pickled; names what in it and why.
-    """
-    try:
-        packed = dump(func)
-    except (Exception, SystemExit) as error:
-        raise SerializationError(
-            f"the function {_name(func)}",
-            f"{type(error).__name__}: {error}",
-            "pass what cannot be pickled (locks, files, connections) in another way: "
-            "open it inside the function",
-        ) from error
-    content = hashlib.sha256(packed.data)
-    for buffer in packed.buffers:
-        content.update(buffer)
-    return PackedFunction(content.digest(), packed)
-
-
-def _name(func: Callable[..., Any]) -> str:
-    return getattr(func, "__qualname__", None) or repr(func)[:80]
-
-
 # --- modules that the caller wrote
 
 _is_own_file: dict[tuple[str, str], bool] = {}  # (module name, file) -> verdict
 _own_lock = threading.RLock()  # cloudpickle's registry is one for the whole process
-_own: tuple[tuple[int, str], list[ModuleType]] = ((0, ""), [])  # state of sys.modules, answer
+# The state of sys.modules, and what it led to: the caller's modules, by name.
+_own: tuple[tuple[int, str], dict[str, ModuleType]] = ((0, ""), {})
 
 
-def own_modules() -> list[ModuleType]:
-    """Return the loaded modules that are neither Python's own nor installed packages.
+def own_modules() -> dict[str, ModuleType]:
+    """Return the loaded modules that are neither Python's own nor installed, by name.
 
     Looks through ``sys.modules`` only when a module has come or gone.
     """
     global _own
-    state = (len(sys.modules), next(reversed(sys.modules)))
+    modules = sys.modules
+    try:
+        state = (len(modules), next(reversed(modules)))
+    except RuntimeError:  # another thread imports something right now
+        state = (0, "")
     if _own[0] != state:
-        _own = (state, [m for name, m in list(sys.modules.items()) if _is_own_module(name, m)])
+        found = {name: m for name, m in list(modules.items()) if _is_own_module(name, m)}
+        _own = (state, found)
     return _own[1]
+
+
+def is_own_module_name(name: str) -> bool:
+    """Whether a module of the caller's own is loaded under this name."""
+    return name in own_modules()
 
 
 def _is_own_module(name: str, module: ModuleType) -> bool:
@@ -201,7 +202,7 @@ def own_modules_by_value() -> Iterator[None]:
         registered = cloudpickle.list_registry_pickle_by_value()
         added = [
             module
-            for module in modules
+            for module in modules.values()
             if module.__name__ not in registered and module.__name__ in sys.modules
         ]
         for module in added:
@@ -211,3 +212,12 @@ def own_modules_by_value() -> Iterator[None]:
         finally:
             for module in added:
                 cloudpickle.unregister_pickle_by_value(module)
+
+
+def _renew_lock() -> None:
+    global _own_lock
+    _own_lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)  # another thread may have held it

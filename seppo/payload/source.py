@@ -13,15 +13,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from seppo.payload.batch import PLAIN_TYPES, Batch, join, pack_one, pack_values, pack_whole
+from seppo.payload.batch import Batch, join, pack_one, pack_values, pack_whole
+from seppo.payload.function import PackedFunction, load_function, pack_function
 from seppo.payload.outcome import Failure
-from seppo.payload.serialize import (
-    Packed,
-    PackedFunction,
-    Pickler,
-    own_modules_by_value,
-    pack_function,
-)
+from seppo.payload.serialize import PLAIN_TYPES, Packed, Pickler, own_modules_by_value
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +123,9 @@ def _join_column(values: list[Any]) -> Batch:
 class TaskSource:
     """Single calls, each with its own function: what an executor is given.
 
+    A call travels as the pickle of its function, which is made once for many calls, and
+    its arguments.
+
     Args:
         begin: Asked for each index before it is packed; false if the call is cancelled.
     """
@@ -136,15 +134,24 @@ class TaskSource:
         self.function = pack_function(run_task)
         self._begin = begin
         self._tasks: dict[int, Packed] = {}
+        self._pickler = Pickler(copy_buffers=True)
 
     def add(self, index: int, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Keep a call.
+        """Keep a call; not for two threads at once.
 
         Raises:
             Exception: Whatever pickling it raises.
         """
-        with own_modules_by_value():
-            self._tasks[index] = Pickler(copy_buffers=True).dump((func, args, kwargs))
+        packed = pack_function(func).packed
+        if packed.buffers:  # a big closure: kept together
+            with own_modules_by_value():
+                task = self._pickler.dump((func, args, kwargs))
+        elif not kwargs and PLAIN_TYPES.issuperset(map(type, args)):
+            task = Packed(pickle.dumps((packed.data, args, kwargs), 5))
+        else:
+            with own_modules_by_value():
+                task = self._pickler.dump((packed.data, args, kwargs))
+        self._tasks[index] = task
 
     def pack(self, start: int, stop: int) -> tuple[Batch, ...]:
         """Return the calls ``start`` to ``stop``; a cancelled one as a failure."""
@@ -159,9 +166,11 @@ class TaskSource:
 _SKIPPED = Packed(pickle.dumps(Failure("CancelledError", "cancelled before it began"), 5))
 
 
-def run_task(task: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]) -> Any:
+def run_task(task: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> Any:
     """Run one call of an executor, on the worker."""
     func, args, kwargs = task
+    if type(func) is bytes:
+        func = load_function(func)
     return func(*args, **kwargs)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from seppo.payload.function import PackedFunction
 from seppo.payload.outcome import Failure
 from seppo.payload.runner import Pace
-from seppo.payload.serialize import PackedFunction, load
+from seppo.payload.serialize import load
 
 LARGEST_CACHE = 256 << 20  # bytes of packed functions; the newest one always stays
 

@@ -1,0 +1,119 @@
+"""Functions are packed once, and again when anything they depend on has changed."""
+
+import math
+
+import numpy
+import pytest
+import userland
+
+from seppo.payload.function import dependencies, load_function, pack_function
+from seppo.payload.serialize import load
+
+LEVEL = 1
+TABLE = [1]
+
+
+def uses_level(x):
+    return x + LEVEL
+
+
+def uses_a_function_that_uses_level(x):
+    return uses_level(x)
+
+
+def uses_a_list(x):
+    return x + TABLE[0]
+
+
+def uses_installed_modules(x):
+    return math.sqrt(numpy.float64(x))
+
+
+def uses_a_class_of_its_module(x):
+    return userland.Point(x, x)
+
+
+def test_unchanged_function_is_packed_once():
+    for func in (uses_level, uses_a_function_that_uses_level, uses_installed_modules):
+        assert pack_function(func) is pack_function(func)
+
+
+@pytest.mark.parametrize("func", [uses_level, uses_a_function_that_uses_level])
+def test_changed_global_is_seen(func, monkeypatch):
+    before = pack_function(func)
+    monkeypatch.setitem(globals(), "LEVEL", 50)
+    after = pack_function(func)
+    assert (load(before.packed)(0), load(after.packed)(0)) == (1, 50)
+
+
+def test_global_that_is_defined_later_is_seen(monkeypatch):
+    def uses_something_later(x):
+        return LATER + x  # noqa: F821
+
+    pack_function(uses_something_later)
+    monkeypatch.setitem(globals(), "LATER", 3)
+    assert load(pack_function(uses_something_later).packed)(1) == 4
+
+
+def test_changed_closure_is_seen():
+    factor = 2
+
+    def scaled(x):
+        return x * factor
+
+    before = pack_function(scaled)
+    factor = 3
+    after = pack_function(scaled)
+    assert (load(before.packed)(1), load(after.packed)(1)) == (2, 3)
+
+
+def test_changed_default_and_code_are_seen():
+    def func(x, y=1):
+        return x + y
+
+    assert load(pack_function(func).packed)(0) == 1
+    func.__defaults__ = (7,)
+    assert load(pack_function(func).packed)(0) == 7
+    func.__code__ = (lambda x, y: x - y).__code__
+    assert load(pack_function(func).packed)(0) == -7
+
+
+@pytest.mark.parametrize(
+    "func", [uses_a_list, uses_a_class_of_its_module, userland.Scaler(2), userland.Scaler(2).times]
+)
+def test_what_can_change_inside_is_packed_again(func):
+    assert dependencies(func) is None
+    assert pack_function(func) is not pack_function(func)
+
+
+def test_changed_list_is_seen():
+    before = pack_function(uses_a_list)
+    TABLE[0] = 9
+    try:
+        assert load(pack_function(uses_a_list).packed)(0) == 9
+        assert load(before.packed)(0) == 1
+    finally:
+        TABLE[0] = 1
+
+
+def test_recursion_is_no_trouble():
+    assert dependencies(factorial) is not None
+    assert load(pack_function(factorial).packed)(5) == 120
+
+
+def factorial(n):
+    return n * factorial(n - 1) if n else 1
+
+
+def test_nested_code_counts():
+    def outer(x):
+        return [(lambda: LEVEL + i)() for i in range(x)]
+
+    parts = dependencies(outer)
+    assert parts is not None
+    assert LEVEL in parts
+
+
+def test_same_pickle_is_loaded_once():
+    data = pack_function(uses_level).packed.data
+    assert load_function(data) is load_function(data)

@@ -1,0 +1,147 @@
+"""The messages of the data channel: there and back, and bytes that lie."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seppo.errors import ProtocolError
+from seppo.payload.batch import EACH, WHOLE, Batch
+from seppo.payload.frames import Frame, FrameReader, encode
+from seppo.payload.function import PackedFunction
+from seppo.payload.protocol import (
+    Cancel,
+    Chunk,
+    Function,
+    Message,
+    NeedFunction,
+    Recall,
+    Results,
+    Returned,
+    Welcome,
+    from_frame,
+    to_parts,
+)
+from seppo.payload.serialize import Packed
+
+DIGEST = bytes(range(32))
+number = st.integers(0, (1 << 64) - 1)
+parts = st.lists(st.binary(max_size=20), max_size=4).map(tuple)
+batches = st.builds(Batch, st.sampled_from([WHOLE, EACH]), number, parts)
+
+
+@st.composite
+def chunks(draw: st.DrawFn) -> Chunk:
+    count = draw(number)
+    columns = draw(
+        st.lists(st.builds(Batch, st.integers(0, 255), st.just(count), parts), min_size=1)
+    )
+    digest = draw(st.binary(min_size=32, max_size=32))
+    return Chunk(draw(number), draw(number), draw(number), count, digest, tuple(columns))
+
+
+functions = st.builds(
+    lambda digest, data, buffers: Function(PackedFunction(digest, Packed(data, buffers))),
+    st.binary(min_size=32, max_size=32),
+    st.binary(max_size=20),
+    parts,
+)
+messages = st.one_of(
+    chunks(),
+    functions,
+    st.builds(Recall, number),
+    st.builds(Cancel, number),
+    st.builds(Welcome, st.dictionaries(st.text(), st.one_of(st.integers(), st.text()))),
+    st.builds(Results, number, st.floats(0, 1e9), batches),
+    st.builds(Returned, number, number),
+    st.builds(NeedFunction, number, st.just(DIGEST)),
+)
+
+
+def frame_of(message: Message) -> Frame:
+    """Send a message through a frame reader, as over a socket."""
+    data = b"".join(map(bytes, encode(*to_parts(message))))
+    reader = FrameReader()
+    reader.buffers()[0][: len(data)] = data
+    (frame,) = reader.received(len(data))
+    return frame
+
+
+@given(messages)
+def test_every_message_comes_back_equal(message):
+    assert from_frame(frame_of(message)) == message
+
+
+@given(messages, st.data())
+def test_mutated_frames_raise_nothing_but_protocol_errors(message, data):
+    frame = frame_of(message)
+    kind = data.draw(st.one_of(st.just(frame.kind), st.integers(0, 255)))
+    raw = [bytearray(part) for part in frame.parts]
+    for _ in range(data.draw(st.integers(0, 3))):
+        target = data.draw(st.sampled_from(raw)) if raw else bytearray()
+        if target:
+            target[data.draw(st.integers(0, len(target) - 1))] = data.draw(st.integers(0, 255))
+    if raw and data.draw(st.booleans()):
+        cut = data.draw(st.integers(0, len(raw) - 1))
+        raw[cut] = raw[cut][: data.draw(st.integers(0, len(raw[cut])))]
+    raw = raw[: data.draw(st.integers(0, len(raw)))]
+    try:
+        from_frame(Frame(kind, tuple(map(memoryview, raw))))
+    except ProtocolError:
+        pass
+
+
+@given(st.integers(0, 255), st.lists(st.binary(max_size=100), max_size=4))
+def test_random_frames_raise_nothing_but_protocol_errors(kind, raw):
+    try:
+        from_frame(Frame(kind, tuple(map(memoryview, raw))))
+    except ProtocolError:
+        pass
+
+
+def lying(message: Message, change: object) -> Frame:
+    frame = frame_of(message)
+    return Frame(frame.kind, tuple(change(list(frame.parts))))  # type: ignore[operator]
+
+
+CHUNK = Chunk(1, 2, 3, 2, DIGEST, (Batch(WHOLE, 2, (b"ab",)), Batch(WHOLE, 2, (b"cd",))))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Frame(0, ()),
+        Frame(99, (memoryview(b""),)),
+        lying(CHUNK, lambda parts: parts[:-1]),
+        lying(CHUNK, lambda parts: [*parts, memoryview(b"more")]),
+        lying(CHUNK, lambda parts: [parts[0][:-1], *parts[1:]]),
+        lying(Chunk(1, 2, 3, 2, DIGEST, (Batch(WHOLE, 9, (b"",)),)), list),
+        lying(Chunk(1, 2, 3, 0, DIGEST, ()), list),
+        lying(Function(PackedFunction(DIGEST[:5], Packed(b""))), list),
+        lying(Function(PackedFunction(DIGEST, Packed(b""))), lambda parts: parts[:1]),
+        lying(Recall(1), lambda parts: [parts[0][:7]]),
+        lying(Returned(1, 2), lambda parts: [memoryview(bytes(17))]),
+        lying(Welcome({}), lambda parts: [memoryview(b"[1]")]),
+        lying(Welcome({}), lambda parts: [memoryview(b"{")]),
+        lying(Welcome({}), lambda parts: [memoryview(b"\xff\xfe\xff")]),
+        lying(Welcome({}), lambda parts: [memoryview(b"[" * 100_000)]),
+    ],
+    ids=range(15),
+)
+def test_frames_that_lie_are_refused(frame):
+    with pytest.raises(ProtocolError):
+        from_frame(frame)
+
+
+def test_the_welcome_is_plain_json():
+    _, (body,) = to_parts(Welcome({"pid": 1, "name": "w"}))
+    assert json.loads(bytes(body)) == {"pid": 1, "name": "w"}
+
+
+def test_buffers_are_not_copied_into_the_message():
+    big = bytearray(1 << 20)
+    _, buffers = to_parts(Results(1, 0.5, Batch(WHOLE, 1, (b"pickle", big))))
+    assert buffers[-1] is big

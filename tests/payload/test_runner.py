@@ -1,0 +1,480 @@
+"""One chunk where it runs: bursts, failures in the middle, pauses and giving back."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+
+import hostile
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seppo.payload import runner
+from seppo.payload.batch import EACH, WHOLE, Batch, pack_values, pack_whole
+from seppo.payload.outcome import Failure
+from seppo.payload.protocol import Chunk
+from seppo.payload.runner import BURST_SECONDS, LARGEST_BURST, ChunkRun, Interrupted, Pace
+
+DIGEST = bytes(32)
+
+
+def chunk_of(*columns: object, index: int = 0) -> Chunk:
+    batches = tuple(
+        pack_whole(column, len(column))
+        if isinstance(column, range)
+        else pack_values(column, lambda i: f"item {index + i}")
+        for column in columns
+    )
+    return Chunk(1, 1, index, len(columns[0]), DIGEST, batches)
+
+
+def pace_of(items: int) -> Pace:
+    pace = Pace()
+    pace.items = items
+    return pace
+
+
+def run_all(run: ChunkRun) -> list[object]:
+    while not run.is_finished:
+        run.run_burst()
+    return run.take_outcomes()[0]
+
+
+def plain(outcomes: list[object]) -> list[object]:
+    """Return outcomes with failures as text, so that they compare."""
+    return [f"{v.type_name}: {v.text}" if type(v) is Failure else v for v in outcomes]
+
+
+paces = pytest.mark.parametrize("items", [1, 3, 1000])
+
+
+@paces
+@pytest.mark.parametrize("column", [range(10), list(range(10)), [[i] for i in range(10)]])
+def test_outcomes_are_those_of_map(items, column):
+    run = ChunkRun(lambda x: [x], chunk_of(column), pace_of(items))
+    assert run_all(run) == [[x] for x in column]
+    assert run.done == 10
+    assert run.seconds >= 0.0
+
+
+@paces
+def test_several_columns_are_several_arguments(items):
+    run = ChunkRun(lambda *args: args, chunk_of(range(4), "abcd", [[0]] * 4), pace_of(items))
+    assert run_all(run) == [(0, "a", [0]), (1, "b", [0]), (2, "c", [0]), (3, "d", [0])]
+
+
+@paces
+def test_exceptions_in_the_middle_cost_only_their_items(items):
+    run = ChunkRun(lambda x: 12 // (x - 2), chunk_of(range(5)), pace_of(items))
+    got = run_all(run)
+    assert plain(got[:2] + got[3:]) == [-6, -12, 12, 6]
+    assert got[2].type_name == "builtins.ZeroDivisionError"
+    assert "seppo/payload/runner.py" not in got[2].traceback  # our own frames are left out
+
+
+@paces
+@pytest.mark.parametrize("where", [{0}, {9}, {3, 4}, set(range(10))], ids=str)
+@pytest.mark.parametrize("kind", [StopIteration, ValueError, SystemExit, KeyboardInterrupt])
+def test_whatever_is_raised_is_an_outcome_and_the_next_item_runs(items, where, kind):
+    def func(x: int) -> int:
+        if x in where:
+            raise kind
+        return x
+
+    got = run_all(ChunkRun(func, chunk_of(range(10)), pace_of(items)))
+    assert [v.type_name if type(v) is Failure else v for v in got] == [
+        f"builtins.{kind.__name__}" if x in where else x for x in range(10)
+    ]
+
+
+@paces
+def test_stop_iteration_in_several_columns_does_not_shift_them(items):
+    def func(x: int, y: int) -> int:
+        if x % 2:
+            raise StopIteration
+        return 10 * x + y
+
+    got = run_all(ChunkRun(func, chunk_of(range(6), list(range(6))), pace_of(items)))
+    assert got[::2] == [0, 22, 44]
+
+
+@paces
+def test_items_that_do_not_arrive_cost_only_themselves(items):
+    bad = hostile.RaisesAtUnpickling()
+    chunk = chunk_of([bad, [1], [2], bad, bad, [5]], list("abcdef"), index=100)
+    got = run_all(ChunkRun(lambda x, y: (x, y), chunk, pace_of(items)))
+    assert got[1:3] + got[5:] == [([1], "b"), ([2], "c"), ([5], "f")]
+    assert [f"item {100 + i}" in got[i].text for i in (0, 3, 4)] == [True] * 3
+
+
+@paces
+def test_a_bad_second_argument_costs_only_its_item(items):
+    chunk = chunk_of([0, 1, 2], [[0], hostile.RaisesAtUnpickling(SystemExit), [2]])
+    got = run_all(ChunkRun(lambda x, y: (x, y), chunk, pace_of(items)))
+    assert (got[0], type(got[1]), got[2]) == ((0, [0]), Failure, (2, [2]))
+
+
+@paces
+def test_a_function_that_did_not_arrive_fails_every_item(items):
+    failure = Failure("ImportError", "no module named x")
+    assert run_all(ChunkRun(failure, chunk_of(range(5)), pace_of(items))) == [failure] * 5
+
+
+def test_outcomes_can_be_taken_as_they_come():
+    run = ChunkRun(lambda x: x, chunk_of(range(7)), pace_of(2))
+    taken = []
+    while not run.is_finished:
+        run.run_burst()
+        taken.append(run.take_outcomes()[0])
+    assert [value for values in taken for value in values] == list(range(7))
+    assert len(taken) > 1
+    assert run.take_outcomes() == ([], 0.0)
+
+
+def test_a_block_with_fewer_values_than_promised_is_not_run():
+    chunk = Chunk(1, 1, 0, 5, DIGEST, (Batch(WHOLE, 5, pack_values([1, 2], str).parts),))
+    with pytest.raises(runner_errors()):
+        run_all(ChunkRun(abs, chunk, Pace()))
+    with pytest.raises(runner_errors()):
+        ChunkRun(abs, Chunk(1, 1, 0, 5, DIGEST, (Batch(EACH, 5, (b"", b"")),)), Pace())
+
+
+def runner_errors() -> type[Exception]:
+    from seppo.errors import ProtocolError
+
+    return ProtocolError
+
+
+# --- giving back, in one thread: the function does what another thread would do
+
+
+@given(
+    count=st.integers(1, 20),
+    burst=st.integers(1, 25),
+    at=st.integers(0, 19),
+    how=st.sampled_from(["give_back", "pause", "abandon"]),
+    raising=st.sets(st.integers(0, 19)),
+    kind=st.sampled_from([StopIteration, ValueError]),
+)
+def test_giving_back_within_an_item_keeps_exactly_what_began(count, burst, at, how, raising, kind):
+    begun: list[int] = []
+    kept: list[int | None] = []
+
+    def func(x: int) -> int:
+        begun.append(x)
+        if x == at:
+            kept.append(getattr(run, how)())
+        if x in raising:
+            raise kind
+        return x
+
+    run = ChunkRun(func, chunk_of(range(count)), pace_of(burst))
+    got = run_all(run)
+    assert begun == list(range(len(begun)))
+    assert len(got) == len(begun) == run.done
+    if at < count and how != "pause":
+        assert len(begun) == at + 1
+        assert run.was_given_back
+        if how == "give_back":
+            assert kept == [at + 1]
+    else:
+        assert len(begun) == count
+    assert run.is_unwanted == (how == "abandon" and at < count)
+    assert [v if type(v) is not Failure else None for v in got] == [
+        None if x in raising else x for x in begun
+    ]
+
+
+def test_giving_back_between_bursts_keeps_what_is_done():
+    run = ChunkRun(lambda x: x, chunk_of(range(10)), pace_of(3))
+    run.run_burst()
+    done = run.done
+    assert run.give_back() == done == 3
+    assert run.is_finished
+    run.run_burst()
+    assert run.take_outcomes()[0] == [0, 1, 2]
+
+
+def test_giving_back_twice_says_the_same():
+    run = ChunkRun(lambda x: x, chunk_of(range(10)), pace_of(3))
+    run.run_burst()
+    assert run.give_back() == run.give_back() == 3
+
+
+def test_giving_back_at_the_end_keeps_all():
+    run = ChunkRun(lambda x: x, chunk_of(range(3)), Pace())
+    run_all(run)
+    assert run.give_back() == 3
+
+
+_run_of_loading: list[ChunkRun] = []
+
+
+class GivesBackWhenUnpacked:
+    """Stands for another thread that gives back just while an item is unpacked."""
+
+    def __init__(self, fails: bool) -> None:
+        self.fails = fails
+
+    def __reduce__(self):
+        return _give_back_and_fail, (self.fails,)
+
+
+def _give_back_and_fail(fails: bool) -> int:
+    import sys
+
+    run = sys.modules["seppo_test_runs"].run
+    run.kept = run.give_back()
+    if fails:
+        raise ValueError("no item")
+    return 1
+
+
+@pytest.fixture
+def loading(monkeypatch):
+    """Make a run known to what is unpacked; it travels by value, so through a module."""
+    import sys
+    import types
+
+    module = types.ModuleType("seppo_test_runs")
+    monkeypatch.setitem(sys.modules, "seppo_test_runs", module)
+    return module
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_item_given_back_while_it_is_unpacked_does_not_begin(loading, fails):
+    run = loading.run = ChunkRun(lambda x: x, chunk_of([GivesBackWhenUnpacked(fails), 2]), Pace())
+    run.run_burst()
+    assert run.kept == 0
+    assert run.take_outcomes()[0] == []
+    assert run.is_finished
+
+
+def test_a_failing_function_does_not_count_items_that_were_given_back(loading):
+    chunk = chunk_of([GivesBackWhenUnpacked(False), 2])
+    run = loading.run = ChunkRun(Failure("X", "x"), chunk, Pace())
+    run.run_burst()
+    assert run.kept == 0
+    assert run.take_outcomes()[0] == []
+
+
+def test_interrupting_drops_the_burst_and_leaves_the_run_consistent():
+    def func(x: int) -> int:
+        if x == 5:
+            assert run.interruptible
+            raise Interrupted
+        return x
+
+    run = ChunkRun(func, chunk_of(range(10)), pace_of(100))
+    with pytest.raises(Interrupted):
+        run.run_burst()
+    assert not run.interruptible
+    assert run.burst_at is None
+    assert run.take_outcomes()[0] == [0, 1, 2, 3, 4]
+
+
+def test_only_user_code_is_interruptible():
+    seen: list[bool] = []
+
+    class Watched(ValueError):
+        def __reduce__(self):
+            seen.append(run.interruptible)
+            return ValueError, ()
+
+    def func(x: int) -> int:
+        raise Watched
+
+    run = ChunkRun(func, chunk_of(range(2)), pace_of(10))
+    run_all(run)
+    assert seen
+    assert not any(seen)
+
+
+# --- with threads
+
+
+def wait_until(condition, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.0005)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_item_is_lost_or_run_twice_when_another_thread_gives_back(seed):
+    # The rest that is given back becomes the next chunk, as with a real scheduler.
+    draw = random.Random(seed)
+    total = 60_000
+    begun: list[int] = []
+    delivered: list[object] = []
+    current: list[ChunkRun | None] = [None]
+    stopping = threading.Event()
+    returns: dict[int, int] = {}
+
+    def func(x: int) -> int:
+        begun.append(x)
+        if x % 4999 == 0:
+            raise StopIteration
+        return x
+
+    def disturb() -> None:
+        while not stopping.is_set():
+            run = current[0]
+            if run is not None:
+                choice = draw.random()
+                if choice < 0.4:
+                    run.pause()
+                elif choice < 0.8:
+                    values, _ = run.take_outcomes()
+                    delivered.extend(values)
+                elif run.chunk.index not in returns and run.done >= 10:
+                    returns[run.chunk.index] = run.give_back()
+            time.sleep(draw.random() * 0.0002)
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        at = 0
+        pace = pace_of(LARGEST_BURST)
+        while at < total:
+            run = ChunkRun(func, chunk_of(range(at, total), index=at), pace)
+            current[0] = run
+            while not run.is_finished:
+                pace.items = LARGEST_BURST  # as if the pace were wrong each time
+                run.run_burst()
+            current[0] = None
+            if at in returns:
+                assert run.done == returns[at]
+            delivered.extend(run.take_outcomes()[0])
+            at += run.done
+    finally:
+        stopping.set()
+        thread.join(20)
+    assert begun == list(range(total))
+    got = sorted(v for v in delivered if type(v) is int)
+    assert got == [x for x in range(total) if x % 4999]
+    assert len(delivered) == total
+
+
+def test_a_long_burst_of_a_wrong_pace_is_cut_after_the_item_that_runs():
+    # A thousand instant items teach a pace that is ruinous for the slow ones after them.
+    began = threading.Event()
+
+    def func(x: int) -> int:
+        if x >= 1000:
+            began.set()
+            time.sleep(0.02)
+        return x
+
+    pace = Pace()
+    run = ChunkRun(func, chunk_of(range(3000)), pace)
+    thread = threading.Thread(target=run_all, args=(run,))
+    thread.start()
+    try:
+        assert began.wait(20)
+        kept = run.give_back()
+        wait_until(lambda: run.is_finished)
+        thread.join(20)
+    finally:
+        run.abandon()
+        thread.join(20)
+    assert not thread.is_alive()
+    assert 1001 <= kept <= 1100
+    assert run.done == kept
+
+
+def test_a_pause_ends_the_burst_and_loses_nothing():
+    release = threading.Event()
+    inside = threading.Event()
+
+    def func(x: int) -> int:
+        if x == 5:
+            inside.set()
+            assert release.wait(20)
+        return x
+
+    run = ChunkRun(func, chunk_of(range(100)), pace_of(100))
+    thread = threading.Thread(target=run.run_burst)
+    thread.start()
+    assert inside.wait(20)
+    assert run.burst_at is not None
+    assert run.take_outcomes()[0] == [0, 1, 2, 3, 4]
+    run.pause()
+    release.set()
+    thread.join(20)
+    assert run.done == 6
+    assert run.burst_at is None
+    assert not run.is_finished
+    assert run_all(run) == list(range(5, 100))
+
+
+# --- pace
+
+
+def test_quick_bursts_grow_by_four_up_to_a_bound():
+    pace = Pace()
+    sizes = []
+    for _ in range(12):
+        sizes.append(pace.items)
+        pace.learn(pace.items, 0.0)
+    assert sizes[:4] == [1, 4, 16, 64]
+    assert pace.items == LARGEST_BURST
+
+
+def test_a_burst_cut_short_does_not_teach_growth():
+    pace = pace_of(64)
+    pace.learn(3, 0.0)
+    assert pace.items == 64
+
+
+def test_a_slow_burst_shrinks_at_once():
+    pace = pace_of(1000)
+    pace.learn(1000, 1000 * BURST_SECONDS)
+    assert pace.items == 1
+    pace = pace_of(1000)
+    pace.learn(1000, 10 * BURST_SECONDS)
+    assert pace.items == 100
+
+
+@given(st.integers(1, LARGEST_BURST), st.integers(1, LARGEST_BURST), st.floats(0, 1e6))
+@settings(max_examples=50)
+def test_the_pace_stays_within_its_bounds(items, ran, seconds):
+    pace = pace_of(items)
+    pace.learn(ran, seconds)
+    assert 1 <= pace.items <= LARGEST_BURST
+
+
+def test_a_fitting_pace_stays():
+    pace = pace_of(50)
+    pace.learn(50, BURST_SECONDS)
+    assert pace.items == 50
+
+
+# --- where am I?
+
+
+def test_a_thread_can_be_a_worker_and_its_neighbours_are_not():
+    names: list[str | None] = []
+
+    def be_worker() -> None:
+        runner.enter_worker_thread("thread-1")
+        names.append(runner.current_worker())
+
+    thread = threading.Thread(target=be_worker)
+    thread.start()
+    thread.join(10)
+    assert names == ["thread-1"]
+    assert runner.current_worker() is None
+
+
+def test_a_process_can_be_a_worker(monkeypatch):
+    monkeypatch.setattr(runner, "_worker_of_process", None)
+    monkeypatch.setattr(runner, "_group_of_process", None)
+    assert not runner.is_nested("lab")
+    runner.enter_worker(f"w.{os.getpid()}", "lab")
+    assert runner.current_worker() == f"w.{os.getpid()}"
+    # Waiting for workers of another group cannot wait for this one.
+    assert [runner.is_nested(group) for group in ("lab", None, "office")] == [True, True, False]

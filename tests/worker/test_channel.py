@@ -1,0 +1,264 @@
+"""One client's channel on the worker's side, with a fake client at the other end."""
+
+from __future__ import annotations
+
+import socket
+
+import hostile
+import pytest
+from processes import wait_until
+
+from seppo.errors import ProtocolError
+from seppo.payload.batch import EACH, Batch, pack_values, pack_whole, unpack_all
+from seppo.payload.function import pack_function
+from seppo.payload.protocol import (
+    Cancel,
+    Chunk,
+    Function,
+    Message,
+    NeedFunction,
+    Recall,
+    Results,
+    Returned,
+    Welcome,
+    from_frame,
+    to_parts,
+)
+from seppo.transport.stream import Stream
+from seppo.worker import channel as channels
+from seppo.worker.channel import Channel
+from seppo.worker.functions import FunctionCache
+
+DOUBLE = pack_function(lambda x: 2 * x)
+
+
+class Client:
+    """The other end: sends messages, and has the worker's side receive them."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.stream = Stream(ours)
+        self.functions = FunctionCache()
+        self.channel = Channel(Stream(theirs), self.functions)
+        self.theirs = theirs
+
+    def send(self, *messages: Message) -> bool:
+        for message in messages:
+            self.stream.send(*to_parts(message))
+        return self.channel.receive()
+
+    def heard(self) -> list[Message]:
+        self.channel.flush()
+        return [from_frame(frame) for frame in self.stream.receive()]
+
+    def close(self) -> None:
+        self.stream.close()
+        self.theirs.close()
+
+
+@pytest.fixture
+def client():
+    client = Client()
+    yield client
+    client.close()
+
+
+def chunk(attempt: int = 1, count: int = 3, index: int = 0, function=DOUBLE) -> Chunk:
+    column = pack_whole(range(index, index + count), count)
+    return Chunk(attempt, 1, index, count, function.digest, (column,))
+
+
+def values(message: Message) -> list[object]:
+    assert isinstance(message, Results)
+    return unpack_all(message.batch, str)
+
+
+def run(client: Client, bursts: int = 1000) -> None:
+    """Do as the worker's main thread does."""
+    while bursts and client.channel.has_work:
+        bursts -= 1
+        current = client.channel.begin_next()
+        current.run_burst()
+        client.channel.settle(current)
+
+
+def test_a_chunk_is_run_and_answered(client):
+    client.send(Function(DOUBLE), chunk(count=3))
+    assert client.channel.has_work
+    run(client)
+    (answer,) = client.heard()
+    assert answer.attempt == 1
+    assert answer.seconds >= 0
+    assert values(answer) == [0, 2, 4]
+    assert not client.channel.has_work
+    assert client.channel.items_done == 3
+
+
+def test_chunks_are_run_in_the_order_they_came(client):
+    client.send(Function(DOUBLE), chunk(1), chunk(2, index=10), chunk(3, index=20))
+    run(client)
+    assert [answer.attempt for answer in client.heard()] == [1, 2, 3]
+
+
+def test_a_function_that_is_missing_is_asked_for_and_the_chunk_waits(client):
+    client.send(chunk())
+    assert client.heard() == [NeedFunction(1, DOUBLE.digest)]
+    assert not client.channel.has_work
+    client.send(Function(DOUBLE))
+    run(client)
+    assert values(client.heard()[0]) == [0, 2, 4]
+
+
+def test_a_function_of_another_client_is_known(client):
+    client.functions.add(DOUBLE)
+    client.send(chunk())
+    run(client)
+    assert len(client.heard()) == 1
+
+
+def test_a_chunk_that_waits_is_given_back_whole(client):
+    client.send(Function(DOUBLE), chunk(1), chunk(2), Recall(2))
+    assert client.heard() == [Returned(2, 0)]
+    run(client)
+    assert [answer.attempt for answer in client.heard()] == [1]
+
+
+def test_a_chunk_that_waits_for_its_function_is_given_back(client):
+    client.send(chunk(1))
+    client.send(Recall(1), Function(DOUBLE))
+    assert client.heard()[1:] == [Returned(1, 0)]
+    assert not client.channel.has_work
+
+
+def test_the_rest_of_a_running_chunk_is_given_back_after_what_is_done(client):
+    client.send(Function(DOUBLE), chunk(1, count=100))
+    run(client, bursts=1)
+    client.send(Recall(1))
+    results, returned = client.heard()
+    assert values(results) == [2 * x for x in range(returned.kept)]
+    assert 0 < returned.kept < 100
+    run(client)
+    assert client.heard() == []
+    assert not client.channel.has_work
+
+
+def test_recalling_what_is_over_says_nothing(client):
+    client.send(Function(DOUBLE), chunk(1))
+    run(client)
+    client.heard()
+    client.send(Recall(1), Recall(77))
+    assert client.heard() == []
+
+
+def test_a_chunk_that_waits_can_be_cancelled_without_interrupting(client):
+    client.send(Function(DOUBLE), chunk(1), chunk(2))
+    client.channel.begin_next()
+    assert client.send(Cancel(2)) is False
+    run(client)
+    assert [answer.attempt for answer in client.heard()] == [1]
+
+
+def test_cancelling_what_runs_interrupts_and_its_outcome_is_dropped(client):
+    client.send(Function(DOUBLE), chunk(1, count=100), chunk(2))
+    run(client, bursts=1)
+    assert client.send(Cancel(1)) is True
+    assert client.channel.running.is_unwanted
+    client.channel.drop_running()
+    run(client)
+    assert [answer.attempt for answer in client.heard()] == [2]
+
+
+def test_everything_that_has_not_begun_can_be_given_back(client):
+    client.send(Function(DOUBLE), chunk(1, count=100), chunk(2), chunk(3))
+    run(client, bursts=1)
+    client.channel.give_back_all()
+    results, first, second, third = client.heard()
+    assert first == Returned(1, len(values(results)))
+    assert [second, third] == [Returned(2, 0), Returned(3, 0)]
+    client.channel.give_back_all()
+    assert client.heard() == []
+
+
+def test_partial_results_are_sent_once_they_are_due(client, monkeypatch):
+    monkeypatch.setattr(channels, "PARTIAL_SECONDS", 0.0)
+    client.send(Function(DOUBLE), chunk(1, count=10))
+    run(client)
+    answers = client.heard()
+    assert len(answers) > 1
+    assert [v for answer in answers for v in values(answer)] == [2 * x for x in range(10)]
+
+
+def test_results_that_cannot_travel_are_named_by_their_item(client):
+    bad = pack_function(hostile.returns_unpicklable)
+    client.send(Function(bad), chunk(1, index=40, function=bad))
+    run(client)
+    assert "the result of item 41" in values(client.heard()[0])[1].text
+
+
+def test_a_client_that_does_not_read_gets_nothing_more_to_do(client, monkeypatch):
+    monkeypatch.setattr(channels, "CONGESTED", 1 << 20)
+    big = pack_function(lambda x: bytes(16 << 20))
+    client.send(Function(big), chunk(1, count=1, function=big), chunk(2, count=1, function=big))
+    run(client)
+    assert client.channel.wants_write
+    assert not client.channel.has_work
+    got: list[Message] = []
+    wait_until(lambda: got.extend(client.heard()) or got)
+    assert client.channel.has_work
+
+
+def test_a_client_that_leaves_is_forgotten(client):
+    client.send(Function(DOUBLE), chunk(1), chunk(2))
+    client.stream.close()
+    wait_until(lambda: client.channel.receive() or client.channel.is_closed)
+    assert not client.channel.has_work
+    assert not client.channel.waiting
+
+
+def test_leaving_while_a_chunk_runs_interrupts_it(client):
+    client.send(Function(DOUBLE), chunk(1, count=100))
+    current = client.channel.begin_next()
+    current.run_burst()
+    client.stream.close()
+    assert wait_until(client.channel.receive) is True
+    assert current.is_unwanted
+    client.channel.settle(current)  # sends nothing, raises nothing
+
+
+def test_results_for_a_client_that_left_harm_nobody(client):
+    client.send(Function(DOUBLE), chunk(1))
+    client.stream.close()
+    run(client)
+    assert client.channel.is_closed
+    client.channel.send(Welcome({}))
+    client.channel.flush()
+
+
+@pytest.mark.parametrize(
+    "message", [Welcome({}), Returned(1, 0), NeedFunction(1, DOUBLE.digest)], ids=repr
+)
+def test_what_a_client_does_not_send_cuts_it_off(client, message):
+    client.send(message)
+    assert client.channel.is_closed
+
+
+def test_junk_cuts_the_client_off(client):
+    client.stream.sock.send(b"GET / HTTP/1.1\r\n\r\n and so on")
+    client.channel.receive()
+    assert client.channel.is_closed
+
+
+def test_a_chunk_that_lies_is_refused_where_it_begins(client):
+    lying = Chunk(1, 1, 0, 5, DOUBLE.digest, (Batch(EACH, 5, (b"", b"")),))
+    client.send(Function(DOUBLE), lying)
+    with pytest.raises(ProtocolError):
+        client.channel.begin_next()
+
+
+def test_items_that_do_not_arrive_are_answered_as_failures(client):
+    column = pack_values([[1], hostile.RaisesAtUnpickling(SystemExit), [3]], str)
+    client.send(Function(DOUBLE), Chunk(1, 1, 0, 3, DOUBLE.digest, (column,)))
+    run(client)
+    got = [value for answer in client.heard() for value in values(answer)]
+    assert (got[0], got[2]) == ([1, 1], [3, 3])
+    assert "at unpickling" in got[1].text
