@@ -84,6 +84,7 @@ class JobHandle:
         self.completed = 0
         self.is_over = False  # written by the driver
         self.awaits_room = False  # set by the caller, cleared by the driver
+        self.is_watched = False  # set by a caller who reads ``window`` or ``completed``
         self._driver = driver
         self._pid = os.getpid()
         self._ended = False
@@ -160,7 +161,7 @@ class Driver:
         self._is_waiting = False
         self._stopping = False
         self._broken: InternalError | None = None
-        self._thread = threading.Thread(target=self._run, name="seppo-driver", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
         self._thread.start()
 
     # --- any thread
@@ -240,13 +241,17 @@ class Driver:
         if deadline is not None and _now() >= deadline:
             self._handle(Wakeup())
         for job in self._jobs.values():
-            window = self._scheduler.window(job.number)
-            if window != job.window:
-                job.window = window
-                if job.awaits_room:
-                    job.awaits_room = False
-                    job.sink(MoreRoom())
-            job.completed = self._scheduler.completed(job.number)
+            if job.is_watched:
+                self._publish(job)
+
+    def _publish(self, job: JobHandle) -> None:
+        job.completed = self._scheduler.completed(job.number)
+        window = self._scheduler.window(job.number)
+        if window != job.window:
+            job.window = window
+            if job.awaits_room:
+                job.awaits_room = False
+                job.sink(MoreRoom())
 
     def _open(self, job: JobHandle, policy: Policy) -> None:
         self._jobs[job.number] = job
@@ -293,6 +298,13 @@ class Driver:
 
 
 _now = time.monotonic
+_THREAD = "seppo-driver"
+
+
+def is_driver_thread() -> bool:
+    """Whether this code runs in a driver's thread, which must never wait."""
+    return threading.current_thread().name == _THREAD
+
 
 # --- the drivers of this process
 

@@ -20,6 +20,8 @@ class Policy:
         max_ahead_bytes: The same in bytes of items and results.
         max_workers: Most workers that may work for this job at once; None for all.
         retries_on_loss: How often an item is begun again after its worker was lost.
+        taken_on_delivery: Results count as taken once they are delivered: nobody holds
+            them back.
     """
 
     chunksize: int | None = None
@@ -28,6 +30,7 @@ class Policy:
     max_ahead_bytes: int = 64 << 20
     max_workers: int | None = None
     retries_on_loss: int = 2
+    taken_on_delivery: bool = False
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class Attempt:
 class Job:
     """State of one job; only the scheduler touches it."""
 
-    def __init__(self, number: int, policy: Policy, served: float) -> None:
+    def __init__(self, number: int, policy: Policy, served: float, now: float = 0.0) -> None:
         self.number = number
         self.policy = policy
         self.offered = 0
@@ -72,6 +72,7 @@ class Job:
         self.losses: dict[int, int] = {}  # how often an item's worker was lost
         self.reorder = Reorder(policy.ordered)
         self.taken = 0
+        self.pending_since = now  # when the oldest of a row of unfinished items was offered
         self.attempts: dict[int, Attempt] = {}
         self.chunks_at: dict[str, int] = {}  # live attempts for each worker that has any
         self.served = served  # seconds of work handed out: the job with the least is next
@@ -89,6 +90,11 @@ class Job:
     def is_finished(self) -> bool:
         """Whether every item that will ever be offered has been delivered."""
         return self.ended and self.reorder.released >= self.offered
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether an item waits for a result; false for an executor without calls."""
+        return self.ended or self.offered > self.reorder.released
 
     @property
     def may_prefetch(self) -> bool:

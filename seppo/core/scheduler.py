@@ -83,7 +83,7 @@ class Scheduler:
         self._idle: OrderedDict[str, _Worker] = OrderedDict()
         self._half: OrderedDict[str, _Worker] = OrderedDict()
         self._last_attempt = 0
-        self._alone_since: float | None = None
+        self._alone_since = 0.0  # when the last worker left
         self._losses: list[str] = []
         # What may be called back: chunks of which an item is probably not begun.
         self._recallable: dict[int, Attempt] = {}
@@ -100,10 +100,9 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """Return the time at which a ``Wakeup`` is due, or None."""
-        deadlines = []
-        if self._jobs and not self._workers and self._alone_since is not None:
-            deadlines.append(self._alone_since + self.grace)
-        deadlines += [at for at in (self._look_again, self._resume_at) if at is not None]
+        deadlines = [at for at in (self._look_again, self._resume_at) if at is not None]
+        if not self._workers:
+            deadlines += [self._patience(job) for job in self._jobs.values() if job.is_pending]
         return min(deadlines, default=None)
 
     def completed(self, job: int) -> int:
@@ -149,6 +148,8 @@ class Scheduler:
                     job.taken += count
             case InputOffered(job=number, count=count):
                 if (job := self._jobs.get(number)) is not None:
+                    if not job.is_pending:
+                        job.pending_since = now
                     job.offered += count
             case InputEnded(job=number):
                 if (job := self._jobs.get(number)) is not None:
@@ -158,9 +159,7 @@ class Scheduler:
                 served = min((job.served for job in self._jobs.values()), default=0.0)
                 if not self._jobs:
                     self._losses = []
-                    if not self._workers:
-                        self._alone_since = now  # not when the last one left: nobody waited
-                self._jobs[number] = Job(number, policy, served)
+                self._jobs[number] = Job(number, policy, served, now)
             case JobClosed(job=number):
                 self._close(number, commands)
             case RestReturned():
@@ -193,9 +192,7 @@ class Scheduler:
             self._end_attempt(attempt)
         for index in [i for i in job.losses if start <= i < start + count]:
             del job.losses[index]
-        for part in job.reorder.add(start, count, event.payload):
-            commands.append(Deliver(job.number, part.index, part.count, part.payload, part.offset))
-        self._finish_if_done(job, commands)
+        self._deliver(job, start, count, event.payload, commands)
 
     def _rest_returned(self, event: RestReturned, now: float) -> None:
         attempt = self._attempts.get(event.attempt)
@@ -218,7 +215,6 @@ class Scheduler:
     def _worker_joined(self, name: str) -> None:
         if name not in self._workers:
             self._workers[name] = worker = _Worker(name)
-            self._alone_since = None
             self._place(worker)
 
     def _worker_lost(self, name: str, reason: str, now: float, commands: list[Command]) -> None:
@@ -249,8 +245,16 @@ class Scheduler:
             job.put_back(index, index + 1, suspect=True)
             return
         del job.losses[index]
-        for part in job.reorder.add(index, 1, LostItem(name, reason, tries)):
+        self._deliver(job, index, 1, LostItem(name, reason, tries), commands)
+
+    def _deliver(
+        self, job: Job, index: int, count: int, payload: object, commands: list[Command]
+    ) -> None:
+        """Deliver results, and all that waited for them; finish the job with the last."""
+        for part in job.reorder.add(index, count, payload):
             commands.append(Deliver(job.number, part.index, part.count, part.payload, part.offset))
+        if job.policy.taken_on_delivery:
+            job.taken = job.reorder.released
         self._finish_if_done(job, commands)
 
     # --- ends
@@ -283,15 +287,20 @@ class Scheduler:
             commands.append(CancelAttempt(attempt.worker, attempt.number))
             self._end_attempt(attempt)
 
+    def _patience(self, job: Job) -> float:
+        """Return until when a job waits for workers, if there are none."""
+        return max(self._alone_since, job.pending_since) + self.grace
+
     def _fail_when_alone(self, now: float, commands: list[Command]) -> None:
-        if self._workers or self._alone_since is None or not self._jobs:
-            return
-        if now < self._alone_since + self.grace:
+        if self._workers:
             return
         for job in list(self._jobs.values()):
-            undone = job.offered - len(job.reorder.known) if job.ended else None
-            commands.append(FailJob(job.number, job.reorder.released, undone, tuple(self._losses)))
-            self._close(job.number, commands)
+            if job.is_pending and now >= self._patience(job):
+                undone = job.offered - len(job.reorder.known) if job.ended else None
+                commands.append(
+                    FailJob(job.number, job.reorder.released, undone, tuple(self._losses))
+                )
+                self._close(job.number, commands)
 
     # --- handing out
 

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from seppo.core.commands import Deliver, FailJob, FinishJob, LostItem
 from seppo.core.events import Policy
-from seppo.driver import Broken, JobHandle, Outcome, driver_for
+from seppo.driver import Broken, JobHandle, Outcome, driver_for, is_driver_thread
 from seppo.engines.base import Answer
 from seppo.errors import (
     ConfigurationError,
@@ -23,7 +23,7 @@ from seppo.errors import (
     SerializationError,
     WorkerLostError,
 )
-from seppo.payload.batch import unpack_all
+from seppo.payload.batch import WHOLE, unpack_all
 from seppo.payload.outcome import Failure
 from seppo.payload.runner import is_nested
 from seppo.payload.source import TaskSource
@@ -65,15 +65,16 @@ class Executor(StandardExecutor):
         if driver is None:
             raise NoWorkersError(f"no worker of group {settings.group!r} is registered")
         self._calls = _Calls()
-        self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
+        outcomes: SimpleQueue[Outcome | Future[Any]] = SimpleQueue()
+        self._outcomes = outcomes
         self._lock = threading.Lock()  # guards the numbering of calls and the shutdown
         self._is_shut_down = False
         self._source = TaskSource(self._calls.begin)
-        policy = Policy(ordered=False, max_workers=max_workers)
-        self._job = driver.open(self._source, self._outcomes.put, policy)
+        policy = Policy(ordered=False, max_workers=max_workers, taken_on_delivery=True)
+        self._job = driver.open(self._source, _sink(self._calls, outcomes), policy)
         self._collector = threading.Thread(
             target=_collect,
-            args=(self._job, self._outcomes, self._calls),
+            args=(outcomes, self._calls),
             name="seppo-collector",
             daemon=True,
         )
@@ -89,7 +90,7 @@ class Executor(StandardExecutor):
         Raises:
             RuntimeError: If the executor is shut down or the process ends.
         """
-        future: Future[T] = Future()
+        future = _CallFuture(self._outcomes)
         with self._lock:
             self._check_open()
             index = self._job.offered
@@ -106,6 +107,8 @@ class Executor(StandardExecutor):
                 return future
             self._calls.add(index, future)
             self._job.offer(1)
+        if self._calls.broken is not None:  # between the check and now
+            self._calls.fail_all(self._calls.broken)
         return future
 
     def map(
@@ -191,30 +194,67 @@ class _Calls:
             self.finish(index, None, error)
 
 
-def _collect(job: JobHandle, outcomes: SimpleQueue[Outcome], calls: _Calls) -> None:
-    """Settle futures until the job is over; callbacks of futures run in this thread."""
+class _CallFuture(Future[Any]):
+    """A future whose callbacks run in the executor's thread, never in the driver's."""
+
+    def __init__(self, outcomes: SimpleQueue[Outcome | Future[Any]]) -> None:
+        super().__init__()
+        self._outcomes = outcomes
+
+    def _invoke_callbacks(self) -> None:
+        if self._done_callbacks and is_driver_thread():  # type: ignore[attr-defined]
+            self._outcomes.put(self)
+        else:
+            super()._invoke_callbacks()  # type: ignore[misc]
+
+    def run_callbacks(self) -> None:
+        """Run the callbacks now."""
+        super()._invoke_callbacks()  # type: ignore[misc]
+
+
+def _sink(calls: _Calls, outcomes: SimpleQueue[Outcome | Future[Any]]) -> Callable[[Outcome], None]:
+    """Return what the driver calls with outcomes.
+
+    Plain values are settled at once, which saves a change of threads: unpacking them
+    runs no user code. Everything else is the executor's thread's.
+    """
+
+    def receive(outcome: Outcome) -> None:
+        if isinstance(outcome, Deliver):
+            answer = outcome.payload
+            if isinstance(answer, Answer) and answer.batch.kind == WHOLE:
+                _settle(outcome, calls)
+                return
+        outcomes.put(outcome)
+
+    return receive
+
+
+def _collect(outcomes: SimpleQueue[Outcome | Future[Any]], calls: _Calls) -> None:
+    """Settle futures until the job is over."""
     try:
-        _settle_all(job, outcomes, calls)
+        while _settle_next(outcomes.get(), calls):
+            pass
     finally:
         _collectors.pop(threading.current_thread(), None)
 
 
-def _settle_all(job: JobHandle, outcomes: SimpleQueue[Outcome], calls: _Calls) -> None:
-    while True:
-        outcome = outcomes.get()
-        match outcome:
-            case Deliver():
-                job.take(outcome.count)
-                _settle(outcome, calls)
-                del outcome  # a result must not live until the next one comes
-            case FinishJob():
-                return
-            case FailJob(delivered=delivered, undone=undone, losses=losses):
-                calls.fail_all(NoWorkersError("all workers are gone", delivered, undone, losses))
-                return
-            case Broken(error=error):
-                calls.fail_all(error)
-                return
+def _settle_next(outcome: Outcome | Future[Any], calls: _Calls) -> bool:
+    """Settle what an outcome is about; return whether more will come."""
+    match outcome:
+        case _CallFuture():
+            outcome.run_callbacks()
+        case Deliver():
+            _settle(outcome, calls)
+        case FinishJob():
+            return False
+        case FailJob(delivered=delivered, undone=undone, losses=losses):
+            calls.fail_all(NoWorkersError("all workers are gone", delivered, undone, losses))
+            return False
+        case Broken(error=error):
+            calls.fail_all(error)
+            return False
+    return True
 
 
 def _settle(part: Deliver, calls: _Calls) -> None:

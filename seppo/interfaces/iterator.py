@@ -60,6 +60,7 @@ class ParallelMap(Iterator[R], Generic[R]):
         self._handed_out = 0  # counted only where a reader asks for it
         self._ends_loop = False  # an item raised StopIteration, which ends a loop over map()
         self._is_closed = False
+        job.is_watched = reader is not None or meter is not None
         if meter is not None:
             meter.show(0, length)
 

@@ -168,8 +168,8 @@ def _start(
     policy = Policy(
         chunksize=options.chunksize,
         ordered=options.ordered,
+        max_ahead=options.buffersize or Policy.max_ahead,
         max_ahead_bytes=settings.lookahead_bytes,
-        **({} if options.buffersize is None else {"max_ahead": options.buffersize}),
     )
     meter = meter_for(options.progress, length)
     if all(map(is_sliceable, iterables)):

@@ -659,3 +659,22 @@ def test_closing_a_job_twice_is_harmless():
     open_job(s, 1)
     assert s.handle(JobClosed(1), now=1.0) == [CancelAttempt("a", 1)]
     assert s.handle(JobClosed(1), now=1.0) == []
+
+
+def test_an_executor_without_calls_outlives_all_workers():
+    s = scheduler_with("a")
+    s.handle(JobOpened(1, Policy(taken_on_delivery=True)), now=0.0)
+    s.handle(WorkerLost("a", "gone"), now=1.0)
+    assert s.next_deadline() is None
+    assert s.handle(Wakeup(), now=1000.0) == []
+    assert s.handle(InputOffered(1, 1), now=1000.0) == []
+    assert s.next_deadline() == 1000.0 + s.grace
+    assert sent(s.handle(WorkerJoined("b"), now=1010.0)) == [("b", 0, 1)]
+
+
+def test_results_taken_on_delivery_make_room_at_once():
+    s = scheduler_with("a")
+    s.handle(JobOpened(1, Policy(max_ahead=2, taken_on_delivery=True)), now=0.0)
+    s.handle(InputOffered(1, 4), now=0.0)
+    done(s, 1)
+    assert sent(done(s, 2)) != []

@@ -171,3 +171,15 @@ def test_many_submits_over_time(executor):
     while time.monotonic() < end:
         futures.append(executor.submit(userland.square, len(futures)))
     assert [future.result(30) for future in futures] == [x * x for x in range(len(futures))]
+
+
+def test_callbacks_may_wait_for_other_futures(executor):
+    """The driver's thread, which brings those others, must not be the one that waits."""
+    found = []
+
+    def chain(future):
+        found.append(executor.submit(userland.square, future.result()).result(20))
+
+    for _ in range(20):
+        executor.submit(userland.square, 2).add_done_callback(chain)
+    wait_until(lambda: found == [16] * 20, "the chained results")

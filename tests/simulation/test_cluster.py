@@ -287,11 +287,11 @@ class KeepsAttemptsOfAClosedJob(Scheduler):
 class FailsTooSoon(Scheduler):
     def _fail_when_alone(self, now, commands):
         workers, self._workers = self._workers, {}
-        alone, self._alone_since = self._alone_since, -100.0 if now > 0.5 else None
+        grace, self.grace = self.grace, -100.0 if now > 0.5 else 1e9
         try:
             super()._fail_when_alone(now, commands)
         finally:
-            self._workers, self._alone_since = workers, alone
+            self._workers, self.grace = workers, grace
 
 
 class Raises(Scheduler):
