@@ -17,18 +17,19 @@ from seppo.core.events import (
     WorkerLost,
 )
 from seppo.engines.base import Answer, Order
+from seppo.engines.courier import Courier
 from seppo.engines.discovery import Arrival, Discovery
 from seppo.errors import ProtocolError
 from seppo.payload.function import PackedFunction
 from seppo.payload.protocol import (
     Cancel,
     Chunk,
-    Function,
     Message,
     NeedFunction,
     Recall,
     Results,
     Returned,
+    Stored,
     from_frame,
     to_parts,
 )
@@ -47,7 +48,7 @@ class _Peer:
         self.name = arrival.name
         self.address = arrival.address
         self.stream: Stream = arrival.stream
-        self.knows: set[bytes] = set()  # digests of functions sent on this connection
+        self.sharing: str | None = arrival.facts.get("sharing")
         self.is_writing = False
 
 
@@ -66,6 +67,7 @@ class PyroEngine:
         self._arrivals: SimpleQueue[Arrival] = SimpleQueue()
         self._events: list[Event] = []
         self._functions: dict[int, PackedFunction] = {}  # of the jobs under way
+        self._courier = Courier()
         # Addresses of workers connected or just arrived; read by discovery's threads.
         self._known: set[Address] = set()
         self._known_lock = threading.Lock()
@@ -112,9 +114,8 @@ class PyroEngine:
 
     def _send_chunk(self, peer: _Peer, order: SendChunk, source: ItemSource) -> None:
         function = self._functions.setdefault(order.job, source.function)
-        if function.digest not in peer.knows:
-            peer.knows.add(function.digest)
-            self._send(peer, Function(function))
+        for message in self._courier.before_chunk(peer.name, peer.sharing, function):
+            self._send(peer, message)
         columns = source.pack(order.start, order.stop)
         chunk = Chunk(
             order.attempt, order.job, order.start, order.stop - order.start,
@@ -192,10 +193,17 @@ class PyroEngine:
             case NeedFunction(digest=digest):
                 for function in self._functions.values():
                     if function.digest == digest:
-                        self._send(peer, Function(function))
+                        self._deliver(self._courier.needed(peer.name, peer.sharing, function))
                         return
+            case Stored(digest=digest, location=location):
+                self._deliver(self._courier.stored(peer.name, peer.sharing, digest, location))
             case _:
                 raise ProtocolError(f"a worker does not send {type(message).__name__}")
+
+    def _deliver(self, messages: list[tuple[str, Message]]) -> None:
+        for name, message in messages:
+            if (peer := self._peers.get(name)) is not None:
+                self._send(peer, message)
 
     def _lose(self, peer: _Peer, reason: str) -> None:
         if self._peers.pop(peer.name, None) is None:
@@ -205,6 +213,7 @@ class PyroEngine:
         with self._known_lock:
             self._known.discard(peer.address)
         self._events.append(WorkerLost(peer.name, reason))
+        self._deliver(self._courier.peer_lost(peer.name))
         log.info("worker %s is lost: %s", peer.name, reason)
 
     def wake(self) -> None:

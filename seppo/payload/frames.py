@@ -15,10 +15,11 @@ anything is allocated.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from seppo.errors import ProtocolError
+from seppo.payload.buffers import BufferPool
 from seppo.payload.serialize import Buffer
 
 VERSION = 1
@@ -27,6 +28,9 @@ HEADER = struct.Struct("!4sBBHIQ")
 SCRATCH = 1 << 17  # bytes; frames up to this size are copied once out of the scratch buffer
 MAX_PARTS = 1 << 20
 MAX_FRAME = 1 << 36  # bytes
+
+
+Allocate = Callable[[int, Sequence[int]], list[memoryview]]
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,13 @@ class FrameReader:
 
     Args:
         max_bytes: The largest frame that is accepted.
+        allocate: Gives memory for the parts of a large frame, from its kind and the
+            sizes of the parts; None for memory that is used again.
     """
 
-    def __init__(self, max_bytes: int = MAX_FRAME) -> None:
+    def __init__(self, max_bytes: int = MAX_FRAME, allocate: Allocate | None = None) -> None:
         self.max_bytes = max_bytes
+        self._allocate = allocate or BufferPool().allocate
         self._scratch = bytearray(SCRATCH)
         self._view = memoryview(self._scratch)
         self._start = self._end = 0  # unread bytes in the scratch buffer
@@ -147,7 +154,7 @@ class FrameReader:
     def _begin_large(self, kind: int, sizes: tuple[int, ...], at: int) -> None:
         self._kind = kind
         try:
-            self._parts = [memoryview(bytearray(size)) for size in sizes]
+            self._parts = self._allocate(kind, sizes)
         except MemoryError:
             raise ProtocolError(f"there is no memory for a frame of {sum(sizes)} bytes") from None
         self._missing = []

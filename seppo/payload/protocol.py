@@ -92,14 +92,48 @@ class NeedFunction:
     digest: bytes
 
 
-Message = Chunk | Function | Recall | Cancel | Welcome | Results | Returned | NeedFunction
+@dataclass(frozen=True)
+class Stored:
+    """A worker has a big function where others on its host can map it."""
+
+    digest: bytes
+    location: str
+
+
+@dataclass(frozen=True)
+class FunctionAt:
+    """The answer to ``NeedFunction`` for a big function: map it there."""
+
+    digest: bytes
+    location: str
+
+
+Message = (
+    Chunk | Function | Recall | Cancel | Welcome | Results | Returned | NeedFunction
+    | Stored | FunctionAt
+)  # fmt: skip
 
 _KINDS: dict[type, int] = {
     kind: number
     for number, kind in enumerate(
-        (Chunk, Function, Recall, Cancel, Welcome, Results, Returned, NeedFunction), start=1
+        (
+            Chunk,
+            Function,
+            Recall,
+            Cancel,
+            Welcome,
+            Results,
+            Returned,
+            NeedFunction,
+            Stored,
+            FunctionAt,
+        ),
+        start=1,
     )
 }
+
+
+FUNCTION = _KINDS[Function]  # the kind of frame that carries a function
 
 
 def to_parts(message: Message) -> tuple[int, list[Buffer]]:
@@ -130,6 +164,10 @@ def to_parts(message: Message) -> tuple[int, list[Buffer]]:
             parts = [_RETURNED.pack(attempt, kept)]
         case NeedFunction(attempt=attempt, digest=digest):
             parts = [_NUMBER.pack(attempt) + digest]
+        case (
+            Stored(digest=digest, location=location) | FunctionAt(digest=digest, location=location)
+        ):
+            parts = [digest, location.encode()]
         case Welcome(info=info):
             parts = [json.dumps(info).encode()]
     return _KINDS[type(message)], parts
@@ -199,6 +237,11 @@ def _read_welcome(parts: tuple[memoryview, ...]) -> Welcome:
     return Welcome(info)
 
 
+def _read_location(parts: tuple[memoryview, ...]) -> tuple[bytes, str]:
+    digest, location = parts
+    return bytes(digest), bytes(location).decode()
+
+
 _READERS: dict[int, Any] = {
     _KINDS[Chunk]: _read_chunk,
     _KINDS[Function]: _read_function,
@@ -208,4 +251,6 @@ _READERS: dict[int, Any] = {
     _KINDS[Results]: _read_results,
     _KINDS[Returned]: lambda parts: Returned(*_RETURNED.unpack(parts[0])),
     _KINDS[NeedFunction]: _read_need,
+    _KINDS[Stored]: lambda parts: Stored(*_read_location(parts)),
+    _KINDS[FunctionAt]: lambda parts: FunctionAt(*_read_location(parts)),
 }

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from seppo.payload.frames import MAX_FRAME, Frame, FrameReader, encode
+from seppo.payload.frames import MAX_FRAME, Allocate, Frame, FrameReader, encode
 from seppo.payload.serialize import Buffer
 
 BUFFERS_AT_ONCE = 64  # for one sendmsg or recvmsg_into; the kernel allows 1024
@@ -32,15 +32,21 @@ class Stream:
     Args:
         sock: A connected socket, plain or TLS; it is made non-blocking.
         max_bytes: The largest frame that is accepted.
+        allocate: Gives memory for large frames; None for the reader's own way.
     """
 
-    def __init__(self, sock: socket.socket, max_bytes: int = MAX_FRAME) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        max_bytes: int = MAX_FRAME,
+        allocate: Allocate | None = None,
+    ) -> None:
         self.sock = sock
         sock.setblocking(False)
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
         self._plain = not hasattr(sock, "getpeercert")
-        self._reader = FrameReader(max_bytes)
+        self._reader = FrameReader(max_bytes, allocate)
         self._out: deque[memoryview] = deque()
         self.unsent = 0  # bytes queued
         self._peer_left = False

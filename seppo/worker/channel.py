@@ -7,27 +7,36 @@ channel's attendant, which takes over while the main thread is inside a long ite
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from seppo.errors import ProtocolError
 from seppo.payload.batch import pack_values
+from seppo.payload.buffers import BufferPool
+from seppo.payload.function import PackedFunction
 from seppo.payload.protocol import (
+    FUNCTION,
     Cancel,
     Chunk,
     Function,
+    FunctionAt,
     Message,
     NeedFunction,
     Recall,
     Results,
     Returned,
+    Stored,
     from_frame,
     to_parts,
 )
 from seppo.payload.runner import ChunkRun
+from seppo.payload.serialize import Packed
 from seppo.transport.stream import Stream
 from seppo.worker.functions import FunctionCache, Known
+from seppo.worker.sharing import SharedBlock, open_shared, sharing_domain
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +48,7 @@ class Channel:
     """What one client wants of this worker.
 
     Args:
-        stream: The connection.
+        sock: The connection.
         functions: What functions are known, to all clients of the worker.
 
     Attributes:
@@ -50,7 +59,7 @@ class Channel:
         is_released: Set when the main thread does not use the channel any more.
     """
 
-    def __init__(self, stream: Stream, functions: FunctionCache) -> None:
+    def __init__(self, sock: socket.socket, functions: FunctionCache) -> None:
         self.lock = threading.RLock()
         self.running: ChunkRun | None = None
         self.waiting: deque[tuple[Chunk, Known]] = deque()
@@ -58,7 +67,10 @@ class Channel:
         self.is_closed = False
         self.is_released = threading.Event()
         self.items_done = 0
-        self._stream = stream
+        self._pool = BufferPool()
+        self._may_share = sharing_domain() is not None
+        self._block: SharedBlock | None = None  # holds the function that is being received
+        self._stream = Stream(sock, allocate=self._allocate)
         self._functions = functions
         self._needing: dict[bytes, list[Chunk]] = {}  # chunks whose function is on its way
         self._told_at = 0.0
@@ -110,9 +122,9 @@ class Channel:
             case Chunk():
                 self._accept(message)
             case Function(function=function):
-                self._functions.add(function)
-                for chunk in self._needing.pop(function.digest, ()):
-                    self._accept(chunk)
+                self._learn(function)
+            case FunctionAt():
+                self._map_function(message)
             case Recall(attempt=attempt):
                 self._give_back(attempt)
             case Cancel(attempt=attempt):
@@ -126,8 +138,42 @@ class Channel:
         if known is not None:
             self.waiting.append((chunk, known))
             return
+        if chunk.digest not in self._needing:
+            self._send(NeedFunction(chunk.attempt, chunk.digest))
         self._needing.setdefault(chunk.digest, []).append(chunk)
-        self._send(NeedFunction(chunk.attempt, chunk.digest))
+
+    def _learn(self, function: PackedFunction) -> None:
+        block, self._block = self._block, None
+        if block is not None:
+            # Its own copy-on-write view: what user code writes is nobody else's.
+            digest, data, *buffers = block.private_parts()
+            packed = Packed(bytes(data), tuple(buffers))
+            function = PackedFunction(bytes(digest), packed)
+            self._send(Stored(function.digest, block.location))
+        self._functions.add(function, block)
+        for chunk in self._needing.pop(function.digest, ()):
+            self._accept(chunk)
+
+    def _map_function(self, message: FunctionAt) -> None:
+        try:
+            digest, data, *buffers = open_shared(message.location)
+            if bytes(digest) != message.digest:
+                raise ValueError("another function lies there")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.info("a shared function cannot be mapped: %s", error)
+            self._send(NeedFunction(0, message.digest))
+            return
+        self._learn(PackedFunction(message.digest, Packed(bytes(data), tuple(buffers))))
+
+    def _allocate(self, kind: int, sizes: Sequence[int]) -> list[memoryview]:
+        """Return memory for a large frame: for a function, what other workers can map."""
+        if kind == FUNCTION and self._may_share:
+            try:
+                self._block = SharedBlock(sizes)
+                return self._block.parts
+            except OSError as error:
+                log.info("no shared memory: %s", error)
+        return self._pool.allocate(kind, sizes)
 
     def _give_back(self, attempt: int) -> None:
         if self._forget(attempt):

@@ -11,6 +11,7 @@ from seppo.payload.function import PackedFunction
 from seppo.payload.outcome import Failure
 from seppo.payload.runner import Pace
 from seppo.payload.serialize import load
+from seppo.worker.sharing import SharedBlock
 
 LARGEST_CACHE = 256 << 20  # bytes of packed functions; the newest one always stays
 
@@ -20,6 +21,7 @@ class Known:
     """A function that was received, and loaded once it was needed."""
 
     packed: PackedFunction
+    block: SharedBlock | None = None  # keeps the memory open for other workers
     pace: Pace = field(default_factory=Pace)
     func: Callable[..., Any] | Failure | None = None
 
@@ -46,11 +48,16 @@ class FunctionCache:
         self._known: OrderedDict[bytes, Known] = OrderedDict()
         self._nbytes = 0
 
-    def add(self, packed: PackedFunction) -> None:
-        """Know a function from now on."""
+    def add(self, packed: PackedFunction, block: SharedBlock | None = None) -> None:
+        """Know a function from now on.
+
+        Args:
+            packed: The function.
+            block: The shared memory that it lies in, if it is this process's.
+        """
         if packed.digest in self._known:
             return
-        self._known[packed.digest] = Known(packed)
+        self._known[packed.digest] = Known(packed, block)
         self._nbytes += packed.packed.nbytes
         while self._nbytes > self._largest and len(self._known) > 1:
             _, oldest = self._known.popitem(last=False)

@@ -22,6 +22,7 @@ from seppo.payload.protocol import PROTOCOL_VERSION
 from seppo.payload.runner import enter_worker
 from seppo.transport.daemon import ControlDaemon
 from seppo.worker.service import WorkerService
+from seppo.worker.sharing import sharing_domain
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
         "python": platform.python_version(),
         "cpus": cpus(),
         "supervisor": config.supervisor,
+        "sharing": sharing_domain(),
     }
     service = WorkerService(facts)
     daemon = ControlDaemon(

@@ -31,7 +31,7 @@ from typing import Any
 from seppo.errors import ProtocolError
 from seppo.payload.protocol import Welcome
 from seppo.payload.runner import ChunkRun, Interrupted
-from seppo.transport.stream import Stream, Waker
+from seppo.transport.stream import Waker
 from seppo.worker.channel import Channel
 from seppo.worker.functions import FunctionCache
 
@@ -81,7 +81,7 @@ class WorkerService:
 
     def attach(self, sock: socket.socket) -> None:
         """Serve a data channel until its client leaves; the attendant's life."""
-        channel = Channel(Stream(sock), self._functions)
+        channel = Channel(sock, self._functions)
         channel.send(Welcome(self._facts))
         self._arrivals.put(channel)
         self._waker.wake()

@@ -39,7 +39,7 @@ class Client:
         ours, theirs = socket.socketpair()
         self.stream = Stream(ours)
         self.functions = FunctionCache()
-        self.channel = Channel(Stream(theirs), self.functions)
+        self.channel = Channel(theirs, self.functions)
         self.theirs = theirs
 
     def send(self, *messages: Message) -> bool:
