@@ -16,6 +16,7 @@ import atexit
 import itertools
 import logging
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -36,7 +37,7 @@ from seppo.core.scheduler import Scheduler
 from seppo.engines.base import Engine
 from seppo.engines.pyro import PyroEngine
 from seppo.errors import InternalError, ProtocolError
-from seppo.payload.runner import enter_worker_thread
+from seppo.payload.place import enter_worker_thread
 from seppo.payload.source import ItemSource
 from seppo.settings import Settings
 
@@ -48,9 +49,9 @@ _job_numbers = itertools.count(1)
 
 
 class Broken:
-    """Told to every job when the driver itself has failed: a mistake in seppo."""
+    """Told to every job when the driver ends: it has failed, or the process ends."""
 
-    def __init__(self, error: InternalError) -> None:
+    def __init__(self, error: Exception) -> None:
         self.error = error
 
 
@@ -121,8 +122,12 @@ class JobHandle:
 
     def _post(self) -> None:
         if not self._is_posted:
-            self._is_posted = True
-            self._driver.post(self)
+            try:
+                self._is_posted = True
+                self._driver.post(self)
+            except BaseException:  # Ctrl-C in between: the driver would never look
+                self._driver.post(self)
+                raise
 
     def news(self) -> list[InputOffered | InputEnded | ResultsTaken | JobClosed]:
         """Return what the caller did since the last call; for the driver."""
@@ -160,7 +165,7 @@ class Driver:
         self._jobs: dict[int, JobHandle] = {}
         self._is_waiting = False
         self._stopping = False
-        self._broken: InternalError | None = None
+        self.broken: Exception | None = None  # why nothing is done any more
         self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
         self._thread.start()
 
@@ -181,8 +186,8 @@ class Driver:
         job._is_posted = True
         self._inbox.append((job, policy))
         self._wake()
-        if self._broken is not None:
-            sink(Broken(self._broken))
+        if self.broken is not None:
+            sink(Broken(self.broken))
         return job
 
     @property
@@ -215,13 +220,18 @@ class Driver:
                 self._turn()
             for job in list(self._jobs.values()):
                 self._handle(JobClosed(job.number))
+            self._end(RuntimeError("the process is ending, and its maps with it"))
             self.engine.close()
-        except Exception as error:
+        except BaseException as error:  # callers must not wait for a thread that is gone
             log.exception("the driver has failed")
-            self._broken = InternalError(f"the driver has failed: {error!r}")
-            for job in [*self._jobs.values(), *(job for job, _ in self._inbox)]:
-                job.is_over = True
-                job.sink(Broken(self._broken))
+            self._end(InternalError(f"the driver has failed: {error!r}"))
+
+    def _end(self, error: Exception) -> None:
+        """Tell all jobs, also those that will come, that nothing will be done for them."""
+        self.broken = error
+        for job in [*self._jobs.values(), *(job for job, _ in self._inbox)]:
+            job.is_over = True
+            job.sink(Broken(error))
 
     def _turn(self) -> None:
         deadline = self._scheduler.next_deadline()
@@ -310,6 +320,7 @@ def is_driver_thread() -> bool:
 
 _drivers: dict[Settings, Driver] = {}
 _lock = threading.Lock()
+_process_ends = False  # then a new thread might never begin to run
 
 
 def driver_for(settings: Settings) -> Driver | None:
@@ -321,9 +332,11 @@ def driver_for(settings: Settings) -> Driver | None:
         NameServerError: If there is no driver yet and the name server cannot be asked.
         ProtocolError: If there are workers, but none that can work for us.
     """
+    if _process_ends or sys.is_finalizing():
+        return None
     with _lock:
         driver = _drivers.get(settings)
-        if driver is None or driver._broken is not None:
+        if driver is None or driver.broken is not None:
             engine = PyroEngine(settings)
             driver = _drivers[settings] = Driver(engine, settings.grace)
     engine = driver.engine  # type: ignore[assignment]
@@ -338,6 +351,8 @@ def driver_for(settings: Settings) -> Driver | None:
 
 
 def _stop_drivers() -> None:
+    global _process_ends
+    _process_ends = True
     with _lock:
         drivers = list(_drivers.values())
         _drivers.clear()

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from seppo.cli.worker import add_count, workers_wanted
+from seppo.payload.place import INSIDE
 from seppo.settings import Settings
 from seppo.transport.nameserver import NameServerThread
 from seppo.worker.launcher import launcher
@@ -39,7 +40,8 @@ def add_parser(verbs: Any) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Start everything, run the script, end everything; return the script's exit code."""
-    if not arguments.module and not os.path.exists(arguments.script):
+    is_file = not arguments.module and arguments.script != "-"
+    if is_file and not os.path.exists(arguments.script):
         raise OSError(f"there is no script {arguments.script!r}")
     count = workers_wanted(arguments.count)
     workers_launcher = launcher()  # forks: before the name server starts threads
@@ -70,7 +72,7 @@ def _supervise(supervisor: Supervisor) -> None:
 def _run_script(arguments: argparse.Namespace, settings: Settings) -> int:
     command = [sys.executable, *(["-m"] if arguments.module else []), arguments.script]
     environ = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != INSIDE},
         "PYRO_NS_HOST": settings.ns_host,
         "PYRO_NS_PORT": str(settings.ns_port),
     }

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL = 1.0  # seconds between looks while there are jobs; joining takes less than 2 s
 CONNECTORS = 32  # threads that connect; a thousand workers on one host take well under 1 s
+SILENT = 5.0  # seconds until an address that did not answer in time is tried again
 STRAGGLERS = 0.25  # seconds that the first call waits for more workers after the first one
 
 
@@ -60,9 +61,10 @@ class Discovery:
         self._nameserver = NameServer(settings)
         self._on_arrival = on_arrival
         self._is_known = is_known
-        self._changed = threading.Condition()  # guards the four below
+        self._changed = threading.Condition()  # guards the five below
         self._trying: set[Address] = set()
         self._refusals: dict[Address, str] = {}  # live, but not for us
+        self._silent: dict[Address, float] = {}  # did not answer; when to try again
         self._n_connectors = 0
         self._ticker: threading.Thread | None = None
         self._entries: SimpleQueue[Entry] = SimpleQueue()
@@ -128,6 +130,8 @@ class Discovery:
             for entry in entries:
                 if entry.address in self._trying or self._is_known(entry.address):
                     continue
+                if self._silent.get(entry.address, 0.0) > time.monotonic():
+                    continue
                 self._trying.add(entry.address)
                 self._entries.put(entry)
                 if self._n_connectors < min(CONNECTORS, len(self._trying)):
@@ -150,6 +154,10 @@ class Discovery:
             except ProtocolError as error:
                 refusal = f"{entry.name}: {error}"
                 self._warn_once(refusal)
+            except TimeoutError as error:
+                log.info("%s (%s): %s", entry.address, entry.name, error)
+                with self._changed:
+                    self._silent[entry.address] = time.monotonic() + SILENT
             except (OSError, EOFError) as error:
                 log.info("no worker at %s (%s): %s", entry.address, entry.name, error)
             except Exception:  # whatever a strange peer answers must not end the thread
@@ -172,9 +180,7 @@ class Discovery:
         sock = attach(entry.address, timeout)
         try:
             stream = Stream(sock)
-            welcome = from_frame(stream.receive_one(timeout))
-            if not isinstance(welcome, Welcome):
-                raise ProtocolError("it does not greet as a worker does")
+            welcome = _greeting(stream, timeout)
             python = str(welcome.info.get("python", "?"))
             ours = f"{sys.version_info.major}.{sys.version_info.minor}"
             if not python.startswith(f"{ours}."):
@@ -191,3 +197,18 @@ class Discovery:
         if text not in self._warned:
             self._warned.add(text)
             log.warning("not used: %s", text)
+
+
+def _greeting(stream: Stream, timeout: float) -> Welcome:
+    """Return the greeting of a worker.
+
+    Raises:
+        OSError, EOFError: If whoever listens there is no worker of any seppo.
+    """
+    try:
+        welcome = from_frame(stream.receive_one(timeout))
+    except ProtocolError as error:
+        raise ConnectionError(f"no worker listens there: {error}") from error
+    if not isinstance(welcome, Welcome):
+        raise ConnectionError("no worker listens there")
+    return welcome

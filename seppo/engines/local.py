@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -18,8 +19,9 @@ from seppo.engines.base import Answer, Order
 from seppo.payload.batch import pack_values
 from seppo.payload.function import PackedFunction
 from seppo.payload.outcome import Failure
+from seppo.payload.place import enter_worker_thread
 from seppo.payload.protocol import Chunk
-from seppo.payload.runner import ChunkRun, Pace, enter_worker_thread
+from seppo.payload.runner import ChunkRun, Pace
 from seppo.payload.serialize import load
 from seppo.payload.source import ItemSource
 
@@ -155,7 +157,7 @@ class _WorkerThread(threading.Thread):
                     return
                 chunk, function = self._waiting.popleft()
                 pace = self._paces.setdefault(function.digest, Pace())
-                run = self._running = ChunkRun(_load(function), chunk, pace)
+                run = self._running = ChunkRun(partial(_load, function), chunk, pace)
             while not run.is_finished:
                 run.run_burst()
                 self._tell(run)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor as StandardExecutor
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,6 +19,7 @@ from seppo.driver import Broken, JobHandle, Outcome, driver_for, is_driver_threa
 from seppo.engines.base import Answer
 from seppo.errors import (
     ConfigurationError,
+    InternalError,
     NameServerError,
     NoWorkersError,
     SerializationError,
@@ -25,9 +27,11 @@ from seppo.errors import (
 )
 from seppo.payload.batch import WHOLE, unpack_all
 from seppo.payload.outcome import Failure
-from seppo.payload.runner import is_nested
+from seppo.payload.place import is_nested
 from seppo.payload.source import TaskSource
 from seppo.settings import Settings
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -91,6 +95,8 @@ class Executor(StandardExecutor):
             RuntimeError: If the executor is shut down or the process ends.
         """
         future = _CallFuture(self._outcomes)
+        if not self._job.is_of_this_process:  # before the lock, which the fork may have caught
+            raise RuntimeError("this executor belongs to the process that made it, not to a fork")
         with self._lock:
             self._check_open()
             index = self._job.offered
@@ -132,6 +138,8 @@ class Executor(StandardExecutor):
             wait: Return only when all pending futures are done.
             cancel_futures: Cancel those that have not begun.
         """
+        if not self._job.is_of_this_process:
+            return
         with self._lock:
             if not self._is_shut_down:
                 self._is_shut_down = True
@@ -146,8 +154,6 @@ class Executor(StandardExecutor):
             raise RuntimeError("cannot schedule new futures after shutdown")
         if _process_ends:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-        if not self._job.is_of_this_process:
-            raise RuntimeError("this executor belongs to the process that made it, not to a fork")
         if self._calls.broken is not None:
             raise self._calls.broken
 
@@ -169,7 +175,10 @@ class _Calls:
         if future is None:
             return False
         if index not in self._begun:
-            self._begun[index] = future.set_running_or_notify_cancel()
+            try:
+                self._begun[index] = future.set_running_or_notify_cancel()
+            except Exception:  # somebody has settled it who should not
+                self._begun[index] = False
         return self._begun[index]
 
     def finish(self, index: int, value: Any, error: BaseException | None = None) -> None:
@@ -178,10 +187,13 @@ class _Calls:
         self._begun.pop(index, None)
         if future is None or future.cancelled():
             return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(value)
+        try:
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+        except InvalidStateError:  # somebody has settled it who should not
+            pass
 
     def cancel_waiting(self) -> None:
         for future in list(self._futures.values()):
@@ -235,6 +247,9 @@ def _collect(outcomes: SimpleQueue[Outcome | Future[Any]], calls: _Calls) -> Non
     try:
         while _settle_next(outcomes.get(), calls):
             pass
+    except BaseException as error:  # nobody shall wait for a thread that is gone
+        log.exception("the thread of an executor has failed")
+        calls.fail_all(InternalError(f"the thread of an executor has failed: {error!r}"))
     finally:
         _collectors.pop(threading.current_thread(), None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from seppo.driver import JobHandle
@@ -18,9 +18,16 @@ def length_of(iterables: tuple[Iterable[Any], ...]) -> int | None:
     for iterable in iterables:
         try:
             lengths.append(len(iterable))  # type: ignore[arg-type]
-        except TypeError:
+        except Exception:  # none, one beyond what len() can say, or a user's that raises
             return None
     return min(lengths)
+
+
+def growth_of(iterables: tuple[Any, ...], length: int) -> Callable[[], int] | None:
+    """Return what tells by how many items lists have grown since; None if none can grow."""
+    if any(type(each) is not list and len(each) == length for each in iterables):
+        return None
+    return lambda: max(0, min(len(each) for each in iterables) - length)
 
 
 class Reader:
@@ -48,8 +55,9 @@ class Reader:
         job: JobHandle,
         buffersize: int | None,
     ) -> None:
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.is_quick = True
+        self._row: tuple[Any, ...] | None = None  # read, and not offered yet
         self._rows: Iterator[tuple[Any, ...]] | None = rows
         self._source = source
         self._job = job
@@ -73,23 +81,36 @@ class Reader:
         return ahead < max(1, window)
 
     def read_one(self) -> None:
-        """Read one item and offer it; at the end, or after an error, say that it ended."""
-        assert self._rows is not None
-        started = time.perf_counter()
-        try:
-            row = next(self._rows)
-        except StopIteration:
-            self._rows = None
-            self._job.end()
-            return
-        except Exception as error:
-            self.error = error
-            self._rows = None
-            self._job.end()
-            return
-        self.is_quick = time.perf_counter() - started < QUICK
-        self._source.add(self._job.offered, row)
-        self._job.offer(1)
+        """Read one item and offer it; at the end, or after an error, say that it ended.
+
+        Ctrl-C may come between any two calls: the item read is kept before anything is
+        called, and offered by the next call if this one does not come to it.
+        """
+        rows = self._rows
+        if rows is None:
+            return  # closed by another thread
+        if self._row is None:
+            started = time.perf_counter()
+            try:
+                for self._row in rows:
+                    break
+                else:
+                    self._end(None)
+                    return
+            except KeyboardInterrupt:
+                raise  # of the person at the terminal: the loop may go on
+            except BaseException as error:  # whatever the input raises comes after its items
+                self._end(error)
+                return
+            self.is_quick = time.perf_counter() - started < QUICK
+        self._source.add(self._job.offered, self._row)
+        self._row, self._job.offered = None, self._job.offered + 1
+        self._job.offer(0)
+
+    def _end(self, error: BaseException | None) -> None:
+        self.error = error
+        self._rows = None
+        self._job.end()
 
     def close(self) -> None:
         """Read nothing more."""

@@ -5,23 +5,29 @@ result is wanted. When the input is a sequence, nothing is needed from the calle
 the map runs, so ``for`` and ``list`` go through the values of a part at C speed: they
 get ``itertools.chain`` over the parts. It and ``next()`` share the iterator over the
 current part, so that a loop can be left and continued in any way.
+
+Ctrl-C may come between any two calls. Wherever something is taken from an iterator here
+and handed on, there is no call in between, and what an interruption leaves half done is
+done again.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from queue import Empty, SimpleQueue
+import operator
+import threading
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from seppo.core.commands import Deliver, FailJob, FinishJob, LostItem
-from seppo.driver import Broken, JobHandle, MoreRoom, Outcome
+from seppo.driver import Broken, JobHandle, Outcome
 from seppo.engines.base import Answer
 from seppo.errors import InternalError, NoWorkersError, WorkerLostError
 from seppo.interfaces.inputs import Reader
+from seppo.interfaces.mailbox import Mailbox
 from seppo.interfaces.progress import Meter
-from seppo.payload.batch import unpack_all
+from seppo.payload.batch import WHOLE, unpack_all
 from seppo.payload.outcome import Failure
 
 R = TypeVar("R")
@@ -34,33 +40,39 @@ class ParallelMap(Iterator[R], Generic[R]):
 
     Args:
         job: The job.
-        outcomes: Where the driver puts what becomes of it.
+        mailbox: Where the driver leaves what becomes of it.
         length: How many results there will be, None if nobody knows.
         return_exceptions: Hand out exceptions as values.
         reader: Reads the input, if it is not a sequence.
         meter: Shows the progress.
+        grown: Tells by how many items a list has grown since the call.
     """
 
     def __init__(
         self,
         job: JobHandle,
-        outcomes: SimpleQueue[Outcome],
+        mailbox: Mailbox,
         length: int | None,
         return_exceptions: bool,
         reader: Reader | None,
         meter: Meter | None,
+        grown: Callable[[], int] | None = None,
     ) -> None:
+        self._grown = grown
         self._job = job
-        self._outcomes = outcomes
+        self._mailbox = mailbox
         self._length = length
         self._return_exceptions = return_exceptions
         self._reader = reader
         self._meter = meter
+        self._lock = threading.RLock()  # between threads that take results from one map
         self._part: Iterator[R] = iter(())
+        self._dealt: Outcome | None = None  # the outcome that ``_part`` comes from
+        self._needs_attention = reader is not None or meter is not None
         self._handed_out = 0  # counted only where a reader asks for it
         self._ends_loop = False  # an item raised StopIteration, which ends a loop over map()
         self._is_closed = False
-        job.is_watched = reader is not None or meter is not None
+        job.is_watched = self._needs_attention
         if meter is not None:
             meter.show(0, length)
 
@@ -75,29 +87,37 @@ class ParallelMap(Iterator[R], Generic[R]):
         return self._length
 
     def __iter__(self) -> Iterator[R]:
-        if self._reader is None and self._meter is None:
+        if not self._needs_attention:
             return itertools.chain.from_iterable(_Parts(self))
         return self
 
     def __next__(self) -> R:
         while True:
-            self._handed_out += 1  # also if the item's exception is raised here
+            if self._needs_attention:
+                with self._lock:
+                    self._attend()
+            # A for statement takes and returns a value without any call in between; and
+            # not under the lock, whose release is a call.
             for value in self._part:
-                self._attend()
                 return value
-            self._handed_out -= 1
-            self._part = self._next_part()
+            with self._lock:
+                if self._part.__length_hint__() == 0:  # type: ignore[attr-defined]
+                    self._next_part()
 
     def _attend(self) -> None:
-        """Take one item in for the one that goes out, and show the progress."""
+        """Before a result goes out: take one item in for it, and show the progress."""
+        if self._part.__length_hint__() == 0:  # type: ignore[attr-defined]
+            return
         reader = self._reader
-        if reader is not None and reader.is_quick and reader.may_read(self._handed_out - 1):
-            reader.read_one()
+        if reader is not None:
+            if reader.is_quick and reader.may_read(self._handed_out):
+                reader.read_one()
+            self._handed_out += 1
         if self._meter is not None:
             self._meter.show(self._job.completed, self._length)
 
-    def _next_part(self) -> Iterator[R]:
-        """Return the iterator over the next part, which may be what is left of this one.
+    def _next_part(self) -> None:
+        """Make ``_part`` the next part.
 
         Raises:
             StopIteration: If there is none, or an item raised it.
@@ -113,16 +133,18 @@ class ParallelMap(Iterator[R], Generic[R]):
                 "not to a fork of it: call map_parallel in the child"
             )
         outcome = self._wait()
+        if self._is_closed:  # by another thread
+            raise StopIteration
         match outcome:
             case Deliver():
+                part = self._open(outcome)
+                self._part, self._dealt = part, outcome
+                self._mailbox.drop(outcome)
                 self._job.take(outcome.count)
-                return self._open(outcome)
             case FinishJob():
-                error = self._reader.error if self._reader is not None else None
                 self._show_end()
                 self.close()
-                if error is not None:
-                    raise error
+                self._check_input()
                 raise StopIteration
             case FailJob(delivered=delivered, undone=undone, losses=losses):
                 self.close()
@@ -133,29 +155,34 @@ class ParallelMap(Iterator[R], Generic[R]):
             case _:
                 raise InternalError(f"an outcome of type {type(outcome).__name__}")
 
+    def _check_input(self) -> None:
+        """After the last result: raise what the input raised, or that it has changed."""
+        if self._reader is not None and self._reader.error is not None:
+            raise self._reader.error
+        if self._grown is not None and (missed := self._grown()):
+            raise RuntimeError(
+                f"the input has grown by {missed} items during the map, which were not done; "
+                "pass iter(input) to have it read step by step"
+            )
+
     def _wait(self) -> Outcome:
-        """Return what comes next; read the input meanwhile."""
+        """Return the first outcome that was not dealt with; read the input meanwhile."""
         reader = self._reader
         while True:
-            try:
-                outcome = self._outcomes.get_nowait()
-            except Empty:
-                if reader is not None:
-                    if reader.may_read(self._handed_out):
-                        reader.read_one()
-                        continue
-                    self._job.awaits_room = True
-                    if reader.may_read(self._handed_out):
-                        continue  # the driver made room before it could know
-                try:
-                    timeout = None if self._meter is None else METER_SECONDS
-                    outcome = self._outcomes.get(timeout=timeout)
-                except Empty:
-                    assert self._meter is not None
-                    self._meter.show(self._job.completed, self._length)
-                    continue
-            if not isinstance(outcome, MoreRoom):
+            self._mailbox.drop(self._dealt)
+            outcome = self._mailbox.first()
+            if outcome is not None:
                 return outcome
+            if reader is not None:
+                if reader.may_read(self._handed_out):
+                    reader.read_one()
+                    continue
+                self._job.awaits_room = True
+                if reader.may_read(self._handed_out):
+                    continue  # the driver made room before it could know
+            if self._meter is not None:
+                self._meter.show(self._job.completed, self._length)
+            self._mailbox.wait(None if self._meter is None else METER_SECONDS)
 
     def _open(self, part: Deliver) -> Iterator[R]:
         if isinstance(part.payload, LostItem):
@@ -168,7 +195,7 @@ class ParallelMap(Iterator[R], Generic[R]):
         values = unpack_all(batch, lambda i: f"the result of item {first + i}")
         if part.count != batch.count:
             values = values[part.offset : part.offset + part.count]
-        if Failure not in set(map(type, values)):
+        if batch.kind == WHOLE:  # plain values
             return iter(values)
         failed = [i for i, value in enumerate(values) if type(value) is Failure]
         for i in failed:
@@ -195,6 +222,7 @@ class ParallelMap(Iterator[R], Generic[R]):
         self._is_closed = True
         self._job.close()
         self._part = iter(())
+        self._mailbox.put(FinishJob(self._job.number))  # another thread may wait there
         if self._reader is not None:
             self._reader.close()
         if self._meter is not None:
@@ -223,27 +251,27 @@ class _Mixed(Iterator[R]):
         self._owner = owner
         self._values = values
         self._raising = raising
-        self._next = 0
+        self._ending = {i for i in raising if isinstance(values[i], StopIteration)}
+        self._indexes = iter(range(len(values)))
 
     def __length_hint__(self) -> int:
-        return len(self._values) - self._next
+        return operator.length_hint(self._indexes)
 
     def __next__(self) -> R:
-        i = self._next
-        if i >= len(self._values) or self._owner._ends_loop:
+        if self._owner._ends_loop:
             raise StopIteration
-        self._next = i + 1
-        value: Any = self._values[i]
-        self._values[i] = None
-        if i not in self._raising:
-            result: R = value
-            return result
-        if isinstance(value, StopIteration):
-            self._owner._ends_loop = True
-        try:
-            raise value
-        finally:
-            del value  # a traceback that refers to its own frame keeps everything alive
+        for i in self._indexes:
+            value: Any = self._values[i]
+            self._values[i] = None
+            if i not in self._raising:
+                result: R = value
+                return result
+            self._owner._ends_loop = i in self._ending
+            try:
+                raise value
+            finally:
+                del value  # a traceback that refers to its own frame keeps everything alive
+        raise StopIteration
 
 
 class _Parts(Iterator[Iterator[R]]):
@@ -261,7 +289,9 @@ class _Parts(Iterator[Iterator[R]]):
         if not owner._ends_loop and owner._part.__length_hint__() > 0:  # type: ignore[attr-defined]
             return owner._part  # begun in another way
         try:
-            owner._part = owner._next_part()
+            with owner._lock:
+                if owner._part.__length_hint__() == 0:  # type: ignore[attr-defined]
+                    owner._next_part()
         except StopIteration:
             raise
         except BaseException as error:  # Ctrl-C, too: the loop may be continued

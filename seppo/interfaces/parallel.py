@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from seppo.core.events import Policy
-from seppo.driver import Driver, Outcome, driver_for
+from seppo.driver import Driver, driver_for
 from seppo.errors import NameServerError, NoWorkersError
-from seppo.interfaces.inputs import Reader, length_of
+from seppo.interfaces.inputs import Reader, growth_of, length_of
 from seppo.interfaces.iterator import ParallelMap
+from seppo.interfaces.mailbox import Mailbox
 from seppo.interfaces.options import MapOptions, Progress
 from seppo.interfaces.progress import meter_for
 from seppo.interfaces.serial import SerialMap
 from seppo.payload.function import pack_function
-from seppo.payload.runner import is_nested
+from seppo.payload.place import is_nested
 from seppo.payload.source import SequenceSource, StreamSource, is_sliceable
 from seppo.settings import Settings
 
@@ -163,7 +163,7 @@ def _start(
     options: MapOptions,
 ) -> ParallelMap[R]:
     function = pack_function(func)
-    outcomes: SimpleQueue[Outcome] = SimpleQueue()
+    mailbox = Mailbox()
     length = length_of(iterables)
     policy = Policy(
         chunksize=options.chunksize,
@@ -171,19 +171,26 @@ def _start(
         max_ahead=options.buffersize or Policy.max_ahead,
         max_ahead_bytes=settings.lookahead_bytes,
     )
-    meter = meter_for(options.progress, length)
-    if all(map(is_sliceable, iterables)):
-        assert length is not None
-        job = driver.open(SequenceSource(function, iterables), outcomes.put, policy)
+    if length is not None and all(map(is_sliceable, iterables)):
+        job = driver.open(SequenceSource(function, iterables), mailbox.put, policy)
         job.offer(length)
         job.end()
-        return ParallelMap(job, outcomes, length, options.return_exceptions, None, meter)
+        return ParallelMap(
+            job,
+            mailbox,
+            length,
+            options.return_exceptions,
+            None,
+            meter_for(options.progress, length),
+            growth_of(iterables, length),
+        )
     source = StreamSource(function, len(iterables))
     rows = zip(*iterables, strict=False)  # raises here what is not iterable, like map()
-    job = driver.open(source, outcomes.put, policy)
+    job = driver.open(source, mailbox.put, policy)
     reader = Reader(rows, source, job, options.buffersize)
+    meter = meter_for(options.progress, length)
     result: ParallelMap[R] = ParallelMap(
-        job, outcomes, length, options.return_exceptions, reader, meter
+        job, mailbox, length, options.return_exceptions, reader, meter
     )
     reader.read_first(driver.n_workers, FIRST_LOOK)
     return result

@@ -33,8 +33,7 @@ class SerialMap(Iterator[R], Generic[R]):
         self._return_exceptions = options.return_exceptions
         self._meter = meter_for(options.progress, self._length)
         self._done = 0
-        if self._meter is not None:
-            self._meter.show(0, self._length)
+        self._show()
 
     def __iter__(self) -> Iterator[R]:
         if self._map is not None and self._meter is None and not self._return_exceptions:
@@ -44,21 +43,21 @@ class SerialMap(Iterator[R], Generic[R]):
     def __next__(self) -> R:
         if self._map is None:
             raise StopIteration
+        self._show()  # before anything is taken: should it raise, nothing is lost
         try:
             value = next(self._map)
         except StopIteration:
             self.close()
             raise
         except Exception as error:
-            self._count()
+            self._done += 1
             if not self._return_exceptions:
                 raise
             return error  # type: ignore[return-value]
-        self._count()
+        self._done += 1
         return value
 
-    def _count(self) -> None:
-        self._done += 1
+    def _show(self) -> None:
         if self._meter is not None:
             self._meter.show(self._done, self._length)
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seppo.errors import ProtocolError
-from seppo.payload.outcome import Failure, unsendable
+from seppo.payload.outcome import Failure, is_for_us, unsendable
 from seppo.payload.serialize import PLAIN_TYPES, Buffer, Packed, Pickler, own_modules_by_value
 
 WHOLE, EACH = 0, 1
@@ -43,7 +43,10 @@ class Batch:
 
 def is_plain(values: Sequence[Any]) -> bool:
     """Whether all values are of types that cannot fail to travel."""
-    return PLAIN_TYPES.issuperset(map(type, values))
+    try:
+        return PLAIN_TYPES.issuperset(map(type, values))
+    except TypeError:  # a type that cannot be hashed: its metaclass has __eq__ alone
+        return False
 
 
 def pack_whole(values: Any, count: int) -> Batch:
@@ -56,21 +59,29 @@ def pack_values(values: Sequence[Any], name: Callable[[int], str]) -> Batch:
     """Return the values packed, in the form that suits them.
 
     Args:
-        values: The values; a ``Failure`` among them stands for an item without a value.
+        values: The values; a ``Failure`` among them stands for an item without a value,
+            and one that is ``Packed`` already stays so.
         name: What to call the value at a position, in the error of one that cannot travel.
     """
     if is_plain(values):
         return Batch(WHOLE, len(values), (pickle.dumps(list(values), 5),))
     with own_modules_by_value():
         pickler = Pickler()
-        return join([pack_one(pickler, value, name, i) for i, value in enumerate(values)])
+        return join(
+            [
+                value if type(value) is Packed else pack_one(pickler, value, name, i)
+                for i, value in enumerate(values)
+            ]
+        )
 
 
 def pack_one(pickler: Pickler, value: Any, name: Callable[[int], str], position: int) -> Packed:
     """Return one value packed, or, where that fails, the ``Failure`` that says why."""
     try:
         return pickler.dump(value)
-    except (Exception, SystemExit) as problem:  # user code, which must not end our thread
+    except BaseException as problem:  # user code, which must not end our thread
+        if is_for_us(problem):
+            raise
         return Packed(pickle.dumps(unsendable(name(position), problem), 5))
 
 
@@ -140,7 +151,9 @@ class Unpacker:
             try:
                 self._whole = pickle.loads(parts[0], buffers=parts[1:])
                 n_values = len(self._whole)
-            except (Exception, SystemExit) as problem:  # an array where numpy is missing
+            except BaseException as problem:  # an array where numpy is missing, or user code
+                if is_for_us(problem):
+                    raise
                 failure = unsendable(self._name(0), problem)
                 self._whole = [failure] * self.count
                 self.has_failures = True
@@ -160,7 +173,9 @@ class Unpacker:
         self._next_buffer += n_buffers
         try:
             value = pickle.loads(data, buffers=buffers)
-        except (Exception, SystemExit) as problem:
+        except BaseException as problem:  # user code
+            if is_for_us(problem):
+                raise
             value = unsendable(self._name(position), problem)
         self.has_failures = self.has_failures or type(value) is Failure
         return value

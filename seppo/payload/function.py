@@ -76,7 +76,9 @@ def pack_function(func: Callable[..., Any]) -> PackedFunction:
 def _pack(func: Callable[..., Any]) -> PackedFunction:
     try:
         packed = dump(func)
-    except (Exception, SystemExit) as error:  # user code, which must not end our thread
+    except BaseException as error:  # user code, which must not end our thread
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise SerializationError(
             f"the function {_name(func)}",
             f"{type(error).__name__}: {error}",

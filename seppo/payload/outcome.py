@@ -8,14 +8,36 @@ and goes as text.
 from __future__ import annotations
 
 import pickle
+import threading
 import traceback
 from dataclasses import dataclass
 from types import TracebackType
 
 from seppo.errors import RemoteError, RemoteTraceback, SerializationError
+from seppo.payload import place
 from seppo.payload.serialize import dump_whole
 
 MAX_TEXT = 20_000  # characters of an exception's text or traceback that travel
+
+
+class Interrupted(BaseException):
+    """Raised in user code by the handler of our signal: the item is not wanted any more."""
+
+
+def is_for_us(error: BaseException) -> bool:
+    """Whether an exception that left user code is to be passed on instead of kept.
+
+    Our own interruption always is, and so is Ctrl-C where a person may have pressed it:
+    in the main thread of a process that is not a worker. Everything else that packing or
+    unpacking raises, of whatever class, is the outcome of an item.
+    """
+    if isinstance(error, Interrupted):
+        return True
+    return (
+        isinstance(error, KeyboardInterrupt)
+        and threading.current_thread() is threading.main_thread()
+        and not place.is_worker_process()
+    )
 
 
 @dataclass(frozen=True)
@@ -51,6 +73,8 @@ class Failure:
             if type(again).__qualname__ != type(error).__qualname__:
                 pickled, why = None, f"it comes back as {type(again).__qualname__}"
         except BaseException as problem:  # user code: a constructor may raise anything
+            if is_for_us(problem):
+                raise
             pickled, why = None, f"{type(problem).__name__}: {_text_of(problem)}"
         return cls(
             type_name=f"{type(error).__module__}.{type(error).__qualname__}",
@@ -67,24 +91,31 @@ class Failure:
             index: Position of the item in the input.
             worker: Who ran it.
         """
-        error: BaseException | None = None
-        why = self.why
-        if self.pickled is not None:
-            try:
-                loaded = pickle.loads(self.pickled)
-                if isinstance(loaded, BaseException):
-                    error = loaded
-                else:
-                    why = f"it came as {type(loaded).__name__}"
-            except Exception as problem:
-                why = f"{type(problem).__name__}: {_text_of(problem)}"
+        error, why = self._load()
         if error is None:
             error = RemoteError(self.type_name, self.text, self.traceback, why)
-        if self.traceback:
-            # Past the class's own __setattr__, which may refuse or raise.
-            BaseException.__setattr__(error, "__cause__", RemoteTraceback(self.traceback))
-        add_note(error, f"seppo: item {index}, on worker {worker}")
+        try:
+            if self.traceback:
+                # Past the class's own __setattr__, which may refuse or raise.
+                BaseException.__setattr__(error, "__cause__", RemoteTraceback(self.traceback))
+            add_note(error, f"seppo: item {index}, on worker {worker}")
+        except Exception:  # a class that allows neither goes without
+            pass
         return error
+
+    def _load(self) -> tuple[BaseException | None, str]:
+        """Return the exception itself, or None and why there is none."""
+        if self.pickled is None:
+            return None, self.why
+        try:
+            loaded = pickle.loads(self.pickled)
+        except BaseException as problem:  # user code again
+            if is_for_us(problem):
+                raise
+            return None, f"{type(problem).__name__}: {_text_of(problem)}"
+        if isinstance(loaded, BaseException):
+            return loaded, ""
+        return None, f"it came as {type(loaded).__name__}"
 
 
 def unsendable(what: str, problem: BaseException) -> Failure:
@@ -100,12 +131,10 @@ def unsendable(what: str, problem: BaseException) -> Failure:
 
 def add_note(error: BaseException, note: str) -> None:
     """Add a note to an exception, also where ``add_note`` does not exist (Python 3.10)."""
-    notes = getattr(error, "__notes__", None)
-    notes = [*notes, note] if isinstance(notes, list) else [note]
-    try:
-        error.__dict__["__notes__"] = notes
-    except (AttributeError, TypeError):
-        pass  # an exception class that forbids attributes goes without
+    # Past the class's own __getattr__ and __setattr__, which may raise anything.
+    attributes = BaseException.__getattribute__(error, "__dict__")
+    notes = attributes.get("__notes__")
+    attributes["__notes__"] = [*notes, note] if isinstance(notes, list) else [note]
 
 
 def _text_of(error: BaseException) -> str:

@@ -1,40 +1,52 @@
 """One chunk where it runs: unpack, call, catch, time; the same for every engine.
 
-Items run in *bursts*. A burst is one C loop, ``values.extend(map(func, iterator))``, at
-the speed of builtin ``map``, over a list of our own. How many items go into a burst
-follows their cost (``Pace``): one long item, or thousands of tiny ones, so that between
-two bursts, about every millisecond, the thread can look at its channels.
+Items run in *bursts* of about a millisecond, so that between two bursts the thread can
+look at its channels. How many items go into one follows their cost (``Pace``). There are
+two kinds:
 
-When the pace was wrong and a burst lasts, another thread can end it: it empties the list
-under the iterator, the item that runs is finished, and no further one begins. How many
-have begun is then certain, because a list iterator tells its position, or that it is
-exhausted, in ``__reduce__``.
+- Results that are plain (numbers, strings): one C loop, ``values.extend(map(func, iterator))``,
+  at the speed of builtin ``map``, over a list of our own. When the pace was wrong and it
+  lasts, another thread can end it: it empties the list under the iterator, the item that
+  runs is finished, and no further one begins. How many have begun is then certain, because
+  a list iterator tells its position, or that it is exhausted, in ``__reduce__``.
+- Other results: item by item, and each result is packed before the next item runs. Many a
+  function fills one array over and over and returns it each time.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
-from seppo.payload.batch import Unpacker
-from seppo.payload.outcome import Failure
+from seppo.payload.batch import Unpacker, is_plain, pack_one
+from seppo.payload.outcome import Failure, Interrupted
 from seppo.payload.protocol import Chunk
+from seppo.payload.serialize import PLAIN_TYPES, Packed, Pickler, own_modules_by_value
 
 BURST_SECONDS = 0.001  # aimed at; polling the channels in between costs a few microseconds
 LARGEST_BURST = 1 << 14  # items
 
-
-class Interrupted(BaseException):
-    """Raised in user code by the handler of our signal: the item is not wanted any more."""
+# References to a result that only we hold: our variable, and the argument of getrefcount.
+_OURS_ALONE = 2
 
 
 class Pace:
-    """How many items make a burst; one for each function, so that chunks inherit it."""
+    """How a function's items are best run; one for each function, so that chunks inherit it.
+
+    Attributes:
+        items: How many items make a burst.
+        packs_each: Whether each result is packed before the next item runs.
+    """
 
     def __init__(self) -> None:
         self.items = 1
+        self.packs_each = False
+        self._picklers = (Pickler(), Pickler(copy_buffers=True))
 
     def learn(self, items: int, seconds: float) -> None:
         """Take note that a burst of ``items`` took ``seconds``."""
@@ -44,25 +56,32 @@ class Pace:
         elif seconds > 2 * BURST_SECONDS:
             self.items = max(1, min(self.items, int(items * BURST_SECONDS / seconds)))
 
+    def pack(self, value: Any, is_shared: bool, name: Callable[[int], str], i: int) -> Packed:
+        """Return a result packed; its buffers are copied if others may write into them."""
+        with own_modules_by_value():
+            return pack_one(self._picklers[is_shared], value, name, i)
+
 
 class ChunkRun:
     """A chunk being run by one thread, which another thread may look after.
 
     Args:
-        func: The function, or the ``Failure`` that says why it could not be loaded.
+        load: Gives the function, or the ``Failure`` that says why it could not be loaded.
         chunk: The chunk.
         pace: The function's pace.
 
     Attributes:
-        done: Items finished; written by the running thread only.
-        seconds: Time spent in bursts.
-        burst_at: When the burst that is under way began; None between bursts.
+        seconds: Time spent in bursts that was not told yet.
+        burst_at: When the burst, or item, that is under way began; None between bursts.
+        interruptible: Whether our signal's handler may raise ``Interrupted`` now.
         was_given_back: Whether some of its items were given back, or dropped.
         is_unwanted: Whether nobody waits for its outcomes any more.
         told: Outcomes that were sent; for whoever sends them.
     """
 
-    def __init__(self, func: Callable[..., Any] | Failure, chunk: Chunk, pace: Pace) -> None:
+    def __init__(
+        self, load: Callable[[], Callable[..., Any] | Failure], chunk: Chunk, pace: Pace
+    ) -> None:
         self.chunk = chunk
         self.seconds = 0.0
         self.burst_at: float | None = None
@@ -70,8 +89,11 @@ class ChunkRun:
         self.was_given_back = False
         self.is_unwanted = False
         self.told = 0
-        self._func = func
+        self._load_function = load
+        self._func: Callable[..., Any] | Failure | None = None
         self._pace = pace
+        self._is_forked = False  # this is a child that user code has forked
+        self._runs_one = False  # an item runs outside of a C loop
         self._lock = threading.Lock()  # between beginning a burst and giving back the rest
         self._stop = chunk.count  # items from here on are not to begin
         self._unpackers = [Unpacker(column, self._name) for column in chunk.columns]
@@ -90,6 +112,9 @@ class ChunkRun:
     def _name(self, position: int) -> str:
         return f"item {self.chunk.index + position}"
 
+    def _name_result(self, position: int) -> str:
+        return f"the result of item {self.chunk.index + position}"
+
     @property
     def done(self) -> int:
         """Items that have an outcome."""
@@ -106,20 +131,27 @@ class ChunkRun:
         """Run some items; returns after about ``BURST_SECONDS``, or one item.
 
         Raises:
-            Interrupted: If our signal's handler raised it while an item ran.
+            Interrupted: If our signal's handler raised it: the chunk is not wanted.
         """
-        n = self._load(min(self._pace.items, self._stop - self.done))
-        if n <= 0:
-            return
-        if isinstance(self._func, Failure):
-            for _ in range(n):
-                self._fail(self._func)
-            return
-        started = time.perf_counter()
+        started = self.burst_at = time.perf_counter()
         first = self.done
-        self._call(n, started)
+        self.interruptible = True
+        try:
+            if self._func is None:
+                self._func = self._load_function()
+            n = self._load(min(self._pace.items, self._stop - self.done))
+            if isinstance(self._func, Failure):
+                self._fail(n, self._func)
+            elif self._pace.packs_each or self._has_failures():
+                self._call_each(self._func, n, started)
+            elif n > 0:
+                self._call_all(self._func, n)
+        finally:
+            self.interruptible = False
+            self.burst_at = None
         spent = time.perf_counter() - started
-        self.seconds += spent
+        with self._lock:
+            self.seconds += spent
         self._pace.learn(max(1, self.done - first), spent)
 
     def _load(self, wanted: int) -> int:
@@ -129,56 +161,119 @@ class ChunkRun:
             self._next_loaded = 0
         return min(wanted, len(self._loaded[0]) - self._next_loaded)
 
-    def _call(self, n: int, started: float) -> None:
-        a = self._next_loaded
-        columns = [column[a : a + n] for column in self._loaded]
-        if any(unpacker.has_failures for unpacker in self._unpackers):
-            bad = _first_failure(columns)
-            if bad == 0:
-                self._fail(next(c[0] for c in columns if type(c[0]) is Failure))
-                return
-            columns = [column[:bad] for column in columns]
+    def _has_failures(self) -> bool:
+        return any(unpacker.has_failures for unpacker in self._unpackers)
+
+    def _drop_taken(self) -> None:
+        """Forget outcomes that were handed over; only while no C loop runs, under the lock."""
+        del self._values[: self._taken - self._base]
+        self._base = self._taken
+
+    def _fail(self, n: int, failure: Failure) -> None:
+        """Have items fail that cannot be run, unless they were given back just now."""
+        with self._lock:
+            n = min(n, self._stop - self.done)
+            self._values.extend([failure] * n)
+            self._next_loaded += n
+
+    def _call_all(self, func: Callable[..., Any], n: int) -> None:
+        """Run ``n`` items in one C loop, unless somebody ends it before."""
+        columns = [c[self._next_loaded : self._next_loaded + n] for c in self._loaded]
         source = columns[0]
         iterator = iter(source)
         with self._lock:
             if self._stop <= self.done:
                 return
             del source[self._stop - self.done :]
-            # Nobody else reads the list now, so what was handed over can be dropped.
-            del self._values[: self._taken - self._base]
-            self._base = self._taken
+            self._drop_taken()
             self._first, self._source, self._iterator = self.done, source, iterator
-            self.burst_at = started
         values = self._values
-        calls = map(self._func, iterator, *columns[1:])  # type: ignore[arg-type]
+        calls = map(func, iterator, *columns[1:])
         try:
             while True:
                 try:
-                    self.interruptible = True
                     values.extend(calls)
                 except Interrupted:
                     raise
                 except BaseException as error:  # whatever user code raises is its outcome
-                    self.interruptible = False
+                    self._leave_if_forked(error)
                     values.append(Failure.of(error, skip=1))
                     continue
-                self.interruptible = False
+                self._leave_if_forked(None)
                 if len(iterator.__reduce__()) < 3:
                     break  # exhausted
                 # map() stops where the function raises StopIteration: that is an outcome.
                 values.append(Failure.of(StopIteration()))
         finally:
-            self.interruptible = False
             with self._lock:
-                self._source = self._iterator = self.burst_at = None
+                self._source = self._iterator = None
             self._next_loaded += self.done - self._first
+        self._pack_new()
 
-    def _fail(self, failure: Failure) -> None:
-        """Have an item fail that cannot be run, unless it was given back just now."""
-        with self._lock:
-            if self.done < self._stop:
-                self._values.append(failure)
-                self._next_loaded += 1
+    def _pack_new(self) -> None:
+        """Pack what the last burst brought, if it is not plain, and do so at once from now on."""
+        new = self._values[self._first - self._base :]
+        if is_plain(new):
+            return
+        if all(type(value) in PLAIN_TYPES or type(value) is Failure for value in new):
+            return
+        self._pace.packs_each = True
+        for i, value in enumerate(new):
+            if type(value) not in PLAIN_TYPES and type(value) is not Failure:
+                packed = self._pace.pack(value, True, self._name_result, self._first + i)
+                with self._lock:  # it may have been taken and dropped meanwhile
+                    at = self._first + i - self._base
+                    if at >= 0:
+                        self._values[at] = packed
+
+    def _call_each(self, func: Callable[..., Any], n: int, started: float) -> None:
+        """Run up to ``n`` items one by one, each result packed before the next item."""
+        for _ in range(n):
+            args = [column[self._next_loaded] for column in self._loaded]
+            with self._lock:
+                if self._stop <= self.done:
+                    return
+                self._drop_taken()
+                self._runs_one = True
+            outcome = next((arg for arg in args if type(arg) is Failure), None)
+            if outcome is None:
+                outcome = self._call_one(func, args)
+            with self._lock:
+                self._values.append(outcome)
+                self._runs_one = False
+            self._next_loaded += 1
+            now = self.burst_at = time.perf_counter()
+            if now - started >= BURST_SECONDS:
+                return
+
+    def _call_one(self, func: Callable[..., Any], args: list[Any]) -> Any:
+        try:
+            value = func(*args)
+        except Interrupted:
+            raise
+        except BaseException as error:  # whatever user code raises is its outcome
+            self._leave_if_forked(error)
+            return Failure.of(error, skip=1)
+        self._leave_if_forked(None)
+        if type(value) in PLAIN_TYPES:
+            return value
+        # An array that owns its memory, and that nobody else refers to, stays as it is.
+        is_shared = (
+            getattr(value, "base", self) is not None or sys.getrefcount(value) != _OURS_ALONE
+        )
+        return self._pace.pack(value, is_shared, self._name_result, self.done)
+
+    # --- a child that user code has forked
+
+    def forked(self) -> None:
+        """Say that this process is a child forked by the item that runs: it ends with it."""
+        self._is_forked = True
+        if self._source is not None:
+            self._source.clear()  # without the lock, which another thread may have held
+
+    def _leave_if_forked(self, error: BaseException | None) -> None:
+        if self._is_forked:
+            _leave(error)
 
     # --- any thread
 
@@ -196,7 +291,7 @@ class ChunkRun:
                 state = self._iterator.__reduce__()
                 kept = self._first + state[2] if len(state) == 3 else self.done
             else:
-                kept = self.done
+                kept = self.done + self._runs_one
             self._stop = min(self._stop, max(kept, self.done))
             self.was_given_back = True
             return self._stop
@@ -215,43 +310,16 @@ class ChunkRun:
             return values, seconds
 
 
-def _first_failure(columns: list[list[Any]]) -> int | None:
-    """Return the position of the first item of which an argument has failed to arrive."""
-    for position, args in enumerate(zip(*columns, strict=True)):
-        if any(type(arg) is Failure for arg in args):
-            return position
-    return None
-
-
-# --- where am I?
-
-_worker_of_process: str | None = None
-_group_of_process: str | None = None
-_thread = threading.local()
-
-
-def enter_worker(name: str, group: str) -> None:
-    """Say that this process is a worker: a nested map in it runs serially."""
-    global _worker_of_process, _group_of_process
-    _worker_of_process, _group_of_process = name, group
-
-
-def enter_worker_thread(name: str) -> None:
-    """Say that this thread is a worker."""
-    _thread.name = name
-
-
-def current_worker() -> str | None:
-    """Return the name of the worker that this code runs on, or None."""
-    return getattr(_thread, "name", None) or _worker_of_process
-
-
-def is_nested(group: str | None) -> bool:
-    """Whether a map over ``group`` would have workers wait for workers of the same group.
-
-    Args:
-        group: The group asked for, None for whichever is the default.
-    """
-    if current_worker() is None:
-        return False
-    return group is None or _group_of_process in (None, group)
+def _leave(error: BaseException | None) -> NoReturn:
+    """End a forked child in which user code has come to its end, as the interpreter would."""
+    status = 0
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        traceback.print_exception(type(error), error, error.__traceback__)
+        status = 1
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status & 0xFF)

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from seppo.payload.batch import Batch, join, pack_one, pack_values, pack_whole
+from seppo.payload.batch import Batch, is_plain, join, pack_one, pack_values, pack_whole
 from seppo.payload.function import PackedFunction, load_function, pack_function
 from seppo.payload.outcome import Failure
-from seppo.payload.serialize import PLAIN_TYPES, Packed, Pickler, own_modules_by_value
+from seppo.payload.serialize import Packed, Pickler, own_modules_by_value
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class StreamSource:
 
     def add(self, index: int, args: tuple[Any, ...]) -> None:
         """Keep the arguments of item ``index``."""
-        if not PLAIN_TYPES.issuperset(map(type, args)):
+        if not is_plain(args):
             with own_modules_by_value():
                 args = tuple(
                     pack_one(self._pickler, arg, lambda _: f"item {index}", 0) for arg in args
@@ -146,7 +146,7 @@ class TaskSource:
         if packed.buffers:  # a big closure: kept together
             with own_modules_by_value():
                 task = self._pickler.dump((func, args, kwargs))
-        elif not kwargs and PLAIN_TYPES.issuperset(map(type, args)):
+        elif not kwargs and is_plain(args):
             task = Packed(pickle.dumps((packed.data, args, kwargs), 5))
         else:
             with own_modules_by_value():
@@ -177,7 +177,7 @@ def run_task(task: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> Any:
 def _never_raising(pack: Callable[..., Batch], column: Any, start: int, stop: int) -> Batch:
     try:
         return pack(column, start, stop)
-    except (Exception, SystemExit) as problem:  # user code: slicing or reduction of the input
+    except BaseException as problem:  # user code: slicing or reduction of the input
         log.info("items %d to %d could not be packed", start, stop, exc_info=True)
         failure = Packed(pickle.dumps(Failure.of(problem), 5))
         return join([failure] * (stop - start))

@@ -62,6 +62,10 @@ class ControlDaemon:
         """Begin to answer."""
         self._thread.start()
 
+    def abandon(self) -> None:
+        """Close our copy of the listening socket: this is a forked child."""
+        self._daemon.transportServer.sock.close()
+
     def close(self) -> None:
         """Stop listening and end all connections."""
         self._daemon.shutdown()

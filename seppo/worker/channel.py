@@ -96,7 +96,7 @@ class Channel:
         with self.lock:
             if self.running is None:
                 chunk, known = self.waiting.popleft()
-                self.running = ChunkRun(known.load(), chunk, known.pace)
+                self.running = ChunkRun(known.load, chunk, known.pace)
                 self._told_at = time.monotonic()
             return self.running
 
@@ -272,6 +272,10 @@ class Channel:
             except OSError as error:
                 log.info("a client left: %s", error)
                 self.close()
+
+    def abandon(self) -> None:
+        """Close our copy of the socket: this is a forked child, to which nobody speaks."""
+        self._stream.sock.close()
 
     def close(self) -> bool:
         """Forget the client; return whether a chunk of its runs, which nobody wants now."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seppo.payload.function import PackedFunction
-from seppo.payload.outcome import Failure
+from seppo.payload.outcome import Failure, is_for_us
 from seppo.payload.runner import Pace
 from seppo.payload.serialize import load
 from seppo.worker.sharing import SharedBlock
@@ -23,16 +23,20 @@ class Known:
     packed: PackedFunction
     block: SharedBlock | None = None  # keeps the memory open for other workers
     pace: Pace = field(default_factory=Pace)
-    func: Callable[..., Any] | Failure | None = None
+    func: Callable[..., Any] | None = None
 
     def load(self) -> Callable[..., Any] | Failure:
-        """Return the function, or the ``Failure`` of loading it. Runs user code."""
+        """Return the function, or the ``Failure`` of loading it. Runs user code.
+
+        A failure is not remembered: what was missing may be there the next time.
+        """
         if self.func is None:
             try:
                 self.func = load(self.packed.packed)
             except BaseException as error:  # user code: any module may be imported
-                self.func = Failure.of(error, skip=1)
-        assert self.func is not None
+                if is_for_us(error):
+                    raise
+                return Failure.of(error, skip=1)
         return self.func
 
 

@@ -18,8 +18,8 @@ from collections.abc import MutableMapping
 from dataclasses import asdict, dataclass
 
 import seppo
+from seppo.payload.place import enter_worker
 from seppo.payload.protocol import PROTOCOL_VERSION
-from seppo.payload.runner import enter_worker
 from seppo.transport.daemon import ControlDaemon
 from seppo.worker.service import WorkerService
 from seppo.worker.sharing import sharing_domain
@@ -111,6 +111,9 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
         calls={"info": service.info, "ping": lambda: "pong"},
         on_attach=service.attach,
     )
+    os.register_at_fork(after_in_child=service.leave_to_parent)
+    os.register_at_fork(after_in_child=daemon.abandon)
+    os.register_at_fork(after_in_child=control.close)
     daemon.start()
     ready = {"uri": str(daemon.address), "facts": {k: str(v) for k, v in facts.items()}}
     control.sendall(json.dumps(ready).encode() + b"\n")

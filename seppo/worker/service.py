@@ -18,6 +18,7 @@ that very item is still running.
 from __future__ import annotations
 
 import logging
+import os
 import select
 import selectors
 import signal
@@ -29,8 +30,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from seppo.errors import ProtocolError
+from seppo.payload.outcome import Interrupted
 from seppo.payload.protocol import Welcome
-from seppo.payload.runner import ChunkRun, Interrupted
+from seppo.payload.runner import ChunkRun
 from seppo.transport.stream import Waker
 from seppo.worker.channel import Channel
 from seppo.worker.functions import FunctionCache
@@ -40,6 +42,8 @@ log = logging.getLogger(__name__)
 TICK = 0.25  # seconds between an attendant's looks
 LONG_BURST = 0.2  # seconds; then the attendants read for the main thread
 LONG_ITEM = 1.0  # seconds; then what has not begun goes back
+SWALLOWED = 5.0  # seconds; an unwanted item that runs on for so long takes its process along
+EXIT_STUCK = 75  # exit code for that; EX_TEMPFAIL of sysexits.h
 INTERRUPT = signal.SIGURG  # ignored by default, and rarely used by anybody
 
 _HANG_UP = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
@@ -102,6 +106,9 @@ class WorkerService:
             return
         lasted = time.perf_counter() - began
         if run.is_unwanted and channel.running is run:
+            if lasted >= SWALLOWED:
+                log.error("an item cannot be interrupted: this worker ends")
+                os._exit(EXIT_STUCK)
             self._interrupt(run)
         elif lasted >= LONG_BURST:
             run.pause()
@@ -119,7 +126,6 @@ class WorkerService:
     def _on_interrupt(self, *_: object) -> None:
         run = self._current
         if run is not None and run.is_unwanted and run.interruptible:
-            run.interruptible = False
             raise Interrupted
 
     # --- the main thread
@@ -127,12 +133,26 @@ class WorkerService:
     def serve(self) -> None:
         """Serve until ``stop`` is called. Call it in the process's main thread."""
         self._main = threading.get_ident()
-        signal.signal(INTERRUPT, self._on_interrupt)
         while not self._stopping:
-            self._poll(wait=not any(channel.has_work for channel in self._channels))
+            try:
+                self._poll(wait=not any(channel.has_work for channel in self._channels))
+            except Exception:  # a late alarm of user code, say, whose handler raises here
+                log.exception("ignored, outside of any item")
             workable = [channel for channel in self._channels if channel.has_work]
             if workable:
                 self._run_burst(min(workable, key=lambda channel: channel.served))
+
+    def leave_to_parent(self) -> None:
+        """Let go of everything: user code has forked this child, which serves nobody.
+
+        A socket that stays open here would keep clients from noticing the worker's death.
+        """
+        if self._current is not None:
+            self._current.forked()
+        for channel in self._channels:
+            channel.abandon()
+        self._selector.close()
+        self._waker.close()
 
     def stop(self) -> None:
         """Make ``serve`` return after the burst that runs; from any thread."""
@@ -183,6 +203,8 @@ class WorkerService:
     def _run_burst(self, channel: Channel) -> None:
         began = time.perf_counter()
         run = None
+        if signal.getsignal(INTERRUPT) != self._on_interrupt:  # first time, or user code's
+            signal.signal(INTERRUPT, self._on_interrupt)
         try:
             run = self._current = channel.begin_next()
             run.run_burst()

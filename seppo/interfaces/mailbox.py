@@ -1,0 +1,46 @@
+"""Where the driver leaves what becomes of a map, for a caller who may be interrupted.
+
+Ctrl-C raises ``KeyboardInterrupt`` between any two calls, also between the call that
+takes something out of a queue and the assignment of what it returned. So nothing is taken
+out here: the first outcome is looked at, dealt with, marked as dealt with in the same
+step as the result of that, and dropped afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from queue import Empty, SimpleQueue
+
+from seppo.driver import MoreRoom, Outcome
+
+
+class Mailbox:
+    """Outcomes of one job, in order."""
+
+    def __init__(self) -> None:
+        self._outcomes: deque[Outcome] = deque()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+
+    def put(self, outcome: Outcome) -> None:
+        """Leave an outcome; from any thread."""
+        if not isinstance(outcome, MoreRoom):
+            self._outcomes.append(outcome)
+        self._bell.put(None)
+
+    def first(self) -> Outcome | None:
+        """Return the first outcome and leave it here; None if there is none."""
+        for outcome in self._outcomes:
+            return outcome
+        return None
+
+    def drop(self, outcome: Outcome | None) -> None:
+        """Forget an outcome, if it is the first one."""
+        if self._outcomes and self._outcomes[0] is outcome:
+            self._outcomes.popleft()
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until something may have changed, at most ``timeout`` seconds."""
+        try:
+            self._bell.get(timeout=timeout)
+        except Empty:
+            pass
