@@ -186,3 +186,16 @@ def picture(data):
     assert len(raw) == height * (1 + 3 * width)
     rows = [raw[i + 1 : i + 1 + 3 * width] for i in range(0, len(raw), 1 + 3 * width)]
     return [row[i : i + 3] for row in rows for i in range(0, 3 * width, 3)]
+
+
+def test_the_demo_shows_two_processes_in_order():
+    top = Path(__file__).parents[1]
+    if Path(sys.prefix) != top / ".venv":
+        pytest.skip("the demo uses the .venv that ./scripts/test makes")
+    done = subprocess.run(
+        ["./scripts/demo"], cwd=top, capture_output=True, text=True, timeout=100, check=True
+    )
+    lines = re.findall(r"process (\d+) \(input=(\d)", done.stdout)
+    assert [number for _, number in lines] == ["1", "2", "3", "4", "5"]
+    assert len({pid for pid, _ in lines}) == 2
+    assert (top / "mandelbrot.png").read_bytes().startswith(b"\x89PNG")

@@ -8,6 +8,7 @@ import time
 import pytest
 import userland
 from cluster import end, is_alive, wait_until
+from processes import free_port
 
 import seppo
 from seppo.transport.nameserver import Entry, NameServer
@@ -173,3 +174,20 @@ def test_two_clients_share_the_workers(cluster, tmp_path):
     )
     clients = [cluster.spawn(script) for _ in range(3)]
     assert [client.communicate(timeout=60)[0] for client in clients] == ["done\n"] * 3
+
+
+def test_a_server_obeys_its_arguments_and_unregisters_on_ctrl_c(own_cluster, tmp_path):
+    cluster = own_cluster(0)
+    script = tmp_path / "serve.py"
+    script.write_text(
+        "import seppo\n"
+        f"seppo.start_seppo_enslaved_server('127.0.0.1', {(port := free_port())}, 'lab', 'bench')\n"
+    )
+    server = cluster.spawn(script)
+    (entry,) = wait_until(lambda: cluster.entries("lab"), "the server's registration")
+    assert entry.name.startswith("seppo.bench.")
+    assert entry.facts["supervisor"].endswith(f"@127.0.0.1:{port}")
+    assert list(seppo.map_parallel(abs, [-1], group="lab", fallback="error")) == [1]
+    end(server, signal.SIGINT)
+    assert server.returncode == 0
+    assert cluster.entries("lab") == []

@@ -133,7 +133,7 @@ def test_an_error_within_an_error_is_shown():
         (ValueError("holds", hostile.RaisesAtUnpickling()), "holds"),
         (ValueError("holds", hostile.RaisesAtPickling(SystemExit)), "holds"),
         (ValueError("holds", hostile.RaisesAtUnpickling(SystemExit)), "holds"),
-        (ValueError("holds", hostile.RaisesAtUnpickling(KeyboardInterrupt)), "holds"),
+        (ValueError("holds", hostile.RaisesAtUnpickling(GeneratorExit)), "holds"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )

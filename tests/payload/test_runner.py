@@ -12,11 +12,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seppo.payload import runner
+from seppo.payload import place
 from seppo.payload.batch import EACH, WHOLE, Batch, pack_values, pack_whole
-from seppo.payload.outcome import Failure
+from seppo.payload.outcome import Failure, Interrupted
 from seppo.payload.protocol import Chunk
-from seppo.payload.runner import BURST_SECONDS, LARGEST_BURST, ChunkRun, Interrupted, Pace
+from seppo.payload.runner import BURST_SECONDS, LARGEST_BURST, ChunkRun, Pace
+from seppo.payload.serialize import Packed, load
+
+
+def running(func, chunk, pace):
+    return ChunkRun(lambda: func, chunk, pace)
+
+
+def unpacked(outcomes):
+    return [load(each) if type(each) is Packed else each for each in outcomes]
+
 
 DIGEST = bytes(32)
 
@@ -40,7 +50,7 @@ def pace_of(items: int) -> Pace:
 def run_all(run: ChunkRun) -> list[object]:
     while not run.is_finished:
         run.run_burst()
-    return run.take_outcomes()[0]
+    return unpacked(run.take_outcomes()[0])
 
 
 def plain(outcomes: list[object]) -> list[object]:
@@ -54,7 +64,7 @@ paces = pytest.mark.parametrize("items", [1, 3, 1000])
 @paces
 @pytest.mark.parametrize("column", [range(10), list(range(10)), [[i] for i in range(10)]])
 def test_outcomes_are_those_of_map(items, column):
-    run = ChunkRun(lambda x: [x], chunk_of(column), pace_of(items))
+    run = running(lambda x: [x], chunk_of(column), pace_of(items))
     assert run_all(run) == [[x] for x in column]
     assert run.done == 10
     assert run.seconds >= 0.0
@@ -62,13 +72,13 @@ def test_outcomes_are_those_of_map(items, column):
 
 @paces
 def test_several_columns_are_several_arguments(items):
-    run = ChunkRun(lambda *args: args, chunk_of(range(4), "abcd", [[0]] * 4), pace_of(items))
+    run = running(lambda *args: args, chunk_of(range(4), "abcd", [[0]] * 4), pace_of(items))
     assert run_all(run) == [(0, "a", [0]), (1, "b", [0]), (2, "c", [0]), (3, "d", [0])]
 
 
 @paces
 def test_exceptions_in_the_middle_cost_only_their_items(items):
-    run = ChunkRun(lambda x: 12 // (x - 2), chunk_of(range(5)), pace_of(items))
+    run = running(lambda x: 12 // (x - 2), chunk_of(range(5)), pace_of(items))
     got = run_all(run)
     assert plain(got[:2] + got[3:]) == [-6, -12, 12, 6]
     assert got[2].type_name == "builtins.ZeroDivisionError"
@@ -84,7 +94,7 @@ def test_whatever_is_raised_is_an_outcome_and_the_next_item_runs(items, where, k
             raise kind
         return x
 
-    got = run_all(ChunkRun(func, chunk_of(range(10)), pace_of(items)))
+    got = run_all(running(func, chunk_of(range(10)), pace_of(items)))
     assert [v.type_name if type(v) is Failure else v for v in got] == [
         f"builtins.{kind.__name__}" if x in where else x for x in range(10)
     ]
@@ -97,7 +107,7 @@ def test_stop_iteration_in_several_columns_does_not_shift_them(items):
             raise StopIteration
         return 10 * x + y
 
-    got = run_all(ChunkRun(func, chunk_of(range(6), list(range(6))), pace_of(items)))
+    got = run_all(running(func, chunk_of(range(6), list(range(6))), pace_of(items)))
     assert got[::2] == [0, 22, 44]
 
 
@@ -105,7 +115,7 @@ def test_stop_iteration_in_several_columns_does_not_shift_them(items):
 def test_items_that_do_not_arrive_cost_only_themselves(items):
     bad = hostile.RaisesAtUnpickling()
     chunk = chunk_of([bad, [1], [2], bad, bad, [5]], list("abcdef"), index=100)
-    got = run_all(ChunkRun(lambda x, y: (x, y), chunk, pace_of(items)))
+    got = run_all(running(lambda x, y: (x, y), chunk, pace_of(items)))
     assert got[1:3] + got[5:] == [([1], "b"), ([2], "c"), ([5], "f")]
     assert [f"item {100 + i}" in got[i].text for i in (0, 3, 4)] == [True] * 3
 
@@ -113,18 +123,18 @@ def test_items_that_do_not_arrive_cost_only_themselves(items):
 @paces
 def test_a_bad_second_argument_costs_only_its_item(items):
     chunk = chunk_of([0, 1, 2], [[0], hostile.RaisesAtUnpickling(SystemExit), [2]])
-    got = run_all(ChunkRun(lambda x, y: (x, y), chunk, pace_of(items)))
+    got = run_all(running(lambda x, y: (x, y), chunk, pace_of(items)))
     assert (got[0], type(got[1]), got[2]) == ((0, [0]), Failure, (2, [2]))
 
 
 @paces
 def test_a_function_that_did_not_arrive_fails_every_item(items):
     failure = Failure("ImportError", "no module named x")
-    assert run_all(ChunkRun(failure, chunk_of(range(5)), pace_of(items))) == [failure] * 5
+    assert run_all(running(failure, chunk_of(range(5)), pace_of(items))) == [failure] * 5
 
 
 def test_outcomes_can_be_taken_as_they_come():
-    run = ChunkRun(lambda x: x, chunk_of(range(7)), pace_of(2))
+    run = running(lambda x: x, chunk_of(range(7)), pace_of(2))
     taken = []
     while not run.is_finished:
         run.run_burst()
@@ -137,9 +147,9 @@ def test_outcomes_can_be_taken_as_they_come():
 def test_a_block_with_fewer_values_than_promised_is_not_run():
     chunk = Chunk(1, 1, 0, 5, DIGEST, (Batch(WHOLE, 5, pack_values([1, 2], str).parts),))
     with pytest.raises(runner_errors()):
-        run_all(ChunkRun(abs, chunk, Pace()))
+        run_all(running(abs, chunk, Pace()))
     with pytest.raises(runner_errors()):
-        ChunkRun(abs, Chunk(1, 1, 0, 5, DIGEST, (Batch(EACH, 5, (b"", b"")),)), Pace())
+        running(abs, Chunk(1, 1, 0, 5, DIGEST, (Batch(EACH, 5, (b"", b"")),)), Pace())
 
 
 def runner_errors() -> type[Exception]:
@@ -171,7 +181,7 @@ def test_giving_back_within_an_item_keeps_exactly_what_began(count, burst, at, h
             raise kind
         return x
 
-    run = ChunkRun(func, chunk_of(range(count)), pace_of(burst))
+    run = running(func, chunk_of(range(count)), pace_of(burst))
     got = run_all(run)
     assert begun == list(range(len(begun)))
     assert len(got) == len(begun) == run.done
@@ -189,7 +199,7 @@ def test_giving_back_within_an_item_keeps_exactly_what_began(count, burst, at, h
 
 
 def test_giving_back_between_bursts_keeps_what_is_done():
-    run = ChunkRun(lambda x: x, chunk_of(range(10)), pace_of(3))
+    run = running(lambda x: x, chunk_of(range(10)), pace_of(3))
     run.run_burst()
     done = run.done
     assert run.give_back() == done == 3
@@ -199,13 +209,13 @@ def test_giving_back_between_bursts_keeps_what_is_done():
 
 
 def test_giving_back_twice_says_the_same():
-    run = ChunkRun(lambda x: x, chunk_of(range(10)), pace_of(3))
+    run = running(lambda x: x, chunk_of(range(10)), pace_of(3))
     run.run_burst()
     assert run.give_back() == run.give_back() == 3
 
 
 def test_giving_back_at_the_end_keeps_all():
-    run = ChunkRun(lambda x: x, chunk_of(range(3)), Pace())
+    run = running(lambda x: x, chunk_of(range(3)), Pace())
     run_all(run)
     assert run.give_back() == 3
 
@@ -246,7 +256,7 @@ def loading(monkeypatch):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_an_item_given_back_while_it_is_unpacked_does_not_begin(loading, fails):
-    run = loading.run = ChunkRun(lambda x: x, chunk_of([GivesBackWhenUnpacked(fails), 2]), Pace())
+    run = loading.run = running(lambda x: x, chunk_of([GivesBackWhenUnpacked(fails), 2]), Pace())
     run.run_burst()
     assert run.kept == 0
     assert run.take_outcomes()[0] == []
@@ -255,7 +265,7 @@ def test_an_item_given_back_while_it_is_unpacked_does_not_begin(loading, fails):
 
 def test_a_failing_function_does_not_count_items_that_were_given_back(loading):
     chunk = chunk_of([GivesBackWhenUnpacked(False), 2])
-    run = loading.run = ChunkRun(Failure("X", "x"), chunk, Pace())
+    run = loading.run = running(Failure("X", "x"), chunk, Pace())
     run.run_burst()
     assert run.kept == 0
     assert run.take_outcomes()[0] == []
@@ -268,7 +278,7 @@ def test_interrupting_drops_the_burst_and_leaves_the_run_consistent():
             raise Interrupted
         return x
 
-    run = ChunkRun(func, chunk_of(range(10)), pace_of(100))
+    run = running(func, chunk_of(range(10)), pace_of(100))
     with pytest.raises(Interrupted):
         run.run_burst()
     assert not run.interruptible
@@ -276,7 +286,7 @@ def test_interrupting_drops_the_burst_and_leaves_the_run_consistent():
     assert run.take_outcomes()[0] == [0, 1, 2, 3, 4]
 
 
-def test_only_user_code_is_interruptible():
+def test_packing_is_interruptible_too_and_nothing_after_it():
     seen: list[bool] = []
 
     class Watched(ValueError):
@@ -287,10 +297,11 @@ def test_only_user_code_is_interruptible():
     def func(x: int) -> int:
         raise Watched
 
-    run = ChunkRun(func, chunk_of(range(2)), pace_of(10))
+    run = running(func, chunk_of(range(2)), pace_of(10))
     run_all(run)
     assert seen
-    assert not any(seen)
+    assert all(seen)
+    assert not run.interruptible
 
 
 # --- with threads
@@ -340,7 +351,7 @@ def test_no_item_is_lost_or_run_twice_when_another_thread_gives_back(seed):
         at = 0
         pace = pace_of(LARGEST_BURST)
         while at < total:
-            run = ChunkRun(func, chunk_of(range(at, total), index=at), pace)
+            run = running(func, chunk_of(range(at, total), index=at), pace)
             current[0] = run
             while not run.is_finished:
                 pace.items = LARGEST_BURST  # as if the pace were wrong each time
@@ -370,7 +381,7 @@ def test_a_long_burst_of_a_wrong_pace_is_cut_after_the_item_that_runs():
         return x
 
     pace = Pace()
-    run = ChunkRun(func, chunk_of(range(3000)), pace)
+    run = running(func, chunk_of(range(3000)), pace)
     thread = threading.Thread(target=run_all, args=(run,))
     thread.start()
     try:
@@ -396,7 +407,7 @@ def test_a_pause_ends_the_burst_and_loses_nothing():
             assert release.wait(20)
         return x
 
-    run = ChunkRun(func, chunk_of(range(100)), pace_of(100))
+    run = running(func, chunk_of(range(100)), pace_of(100))
     thread = threading.Thread(target=run.run_burst)
     thread.start()
     assert inside.wait(20)
@@ -460,21 +471,22 @@ def test_a_thread_can_be_a_worker_and_its_neighbours_are_not():
     names: list[str | None] = []
 
     def be_worker() -> None:
-        runner.enter_worker_thread("thread-1")
-        names.append(runner.current_worker())
+        place.enter_worker_thread("thread-1")
+        names.append(place.current_worker())
 
     thread = threading.Thread(target=be_worker)
     thread.start()
     thread.join(10)
     assert names == ["thread-1"]
-    assert runner.current_worker() is None
+    assert place.current_worker() is None
 
 
 def test_a_process_can_be_a_worker(monkeypatch):
-    monkeypatch.setattr(runner, "_worker_of_process", None)
-    monkeypatch.setattr(runner, "_group_of_process", None)
-    assert not runner.is_nested("lab")
-    runner.enter_worker(f"w.{os.getpid()}", "lab")
-    assert runner.current_worker() == f"w.{os.getpid()}"
+    monkeypatch.setattr(place, "_worker", None)
+    monkeypatch.setenv(place.INSIDE, "")  # so that it is undone
+    monkeypatch.delenv(place.INSIDE)
+    assert not place.is_nested("lab")
+    place.enter_worker(f"w.{os.getpid()}", "lab")
+    assert place.current_worker() == f"w.{os.getpid()}"
     # Waiting for workers of another group cannot wait for this one.
-    assert [runner.is_nested(group) for group in ("lab", None, "office")] == [True, True, False]
+    assert [place.is_nested(group) for group in ("lab", None, "office")] == [True, True, False]

@@ -15,6 +15,7 @@ from processes import is_running, wait_until
 from seppo.payload.batch import EACH, WHOLE, Batch, pack_values, unpack_all
 from seppo.payload.function import PackedFunction, pack_function
 from seppo.payload.outcome import Failure
+from seppo.payload.place import current_worker
 from seppo.payload.protocol import (
     Cancel,
     Chunk,
@@ -27,7 +28,6 @@ from seppo.payload.protocol import (
     from_frame,
     to_parts,
 )
-from seppo.payload.runner import current_worker
 from seppo.transport.address import Address
 from seppo.transport.proxy import attach, call
 from seppo.transport.stream import Stream
