@@ -61,7 +61,8 @@ def test_mapped_parts_outlive_the_block():
 
 
 def test_something_else_at_the_place_is_refused():
-    told = json.loads(filled(b"x").location)
+    block = filled(b"x")
+    told = json.loads(block.location)
     with pytest.raises(ValueError, match="smaller"):
         open_shared(json.dumps({**told, "sizes": [10_000_000]}))
 
