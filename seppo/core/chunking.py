@@ -9,7 +9,8 @@ end of the input is near.
 from __future__ import annotations
 
 TARGET_SECONDS = 0.1  # seconds of work in a chunk; longer ones gain nothing in throughput
-SMALLEST_SECONDS = 0.001  # seconds; below it a frame's own cost shows (about 40 us each)
+SMALLEST_SECONDS = 0.002  # seconds; below it a frame's own cost shows (about 0.1 ms each way)
+UNDIVIDED_SECONDS = 0.0005  # seconds; so little work is not shared, even if others are idle
 LARGEST_BYTES = 4 << 20  # bytes of items or results in a chunk, unless one item is larger
 GROWTH = 8  # at most so many times the largest chunk that came back
 LARGEST_ITEMS = 1 << 16  # items; bounds what a lost worker costs when items are tiny
@@ -67,9 +68,11 @@ def measured_chunksize(
     smallest = 1
     if seconds_per_item > 0:
         largest = min(largest, max(1, int(TARGET_SECONDS / seconds_per_item)))
-        # Near the end a small chunk must still leave something for every other worker.
+        # Near the end a small chunk must still leave something for every other worker,
+        # unless it is not worth a frame.
         share = -(-remaining // n_workers)
         smallest = max(1, min(int(SMALLEST_SECONDS / seconds_per_item), share))
+        smallest = max(smallest, int(UNDIVIDED_SECONDS / seconds_per_item))
     if bytes_per_item > 0:
         largest = min(largest, max(1, int(LARGEST_BYTES / bytes_per_item)))
     parts = n_workers if ended else max(1, n_workers // 2)

@@ -20,6 +20,7 @@ from seppo.core.spans import SpanSet
 
 PREFETCH_SECONDS = 0.05  # no second chunk at a worker whose items take longer than this
 UNKNOWN_SECONDS = 0.001  # seconds; what an item is reckoned to take before the first is done
+EVIDENCE_SECONDS = 0.001  # seconds; a sample that took less counts less
 RECENT = 0.5  # weight of the newest chunk in the running mean of costs
 
 
@@ -50,8 +51,9 @@ class Attempt:
         if waited < cost * self.size or waited == 0:
             begun = 1 + int(waited / cost) if cost > 0 else 1
             return (self.size - begun) * cost
-        # Slower than expected: nobody knows how far it is. One item, at least, is running.
-        return (self.size - 1) * max(cost, waited)
+        # Slower than expected, and nobody knows how far it is: what is left may well take
+        # as long as it has taken so far. One item, at least, is running.
+        return waited if self.size > 1 else 0.0
 
     def seconds_overdue(self, now: float) -> float:
         """Return for how long the chunk has run beyond what was reckoned."""
@@ -169,7 +171,13 @@ class Job:
 
     def measure(self, count: int, seconds: float, nbytes: int) -> None:
         """Learn from ``count`` items that took ``seconds`` and weigh ``nbytes``."""
-        self.seconds_per_item = _running_mean(self.seconds_per_item, seconds / count)
+        # The largest chunk yet is the best sample. Others count by the time they took:
+        # the clock's reading of a few microseconds says little about an item.
+        weight = RECENT * min(1.0, seconds / EVIDENCE_SECONDS)
+        if self.seconds_per_item is None or count > self.largest_returned:
+            weight = 1.0
+        old = self.seconds_per_item or 0.0
+        self.seconds_per_item = old + weight * (seconds / count - old)
         self.bytes_out = _running_mean(self.bytes_out or None, nbytes / count)
 
     def weigh(self, count: int, nbytes: int) -> None:

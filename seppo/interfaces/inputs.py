@@ -46,6 +46,7 @@ class Reader:
     Attributes:
         error: What the input raised, to be raised after the results before it.
         is_quick: Whether the last item came at once.
+        is_exact: Whether the caller counts the items: each one read waits for its result.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Reader:
         self.is_quick = True
         self._row: tuple[Any, ...] | None = None  # read, and not offered yet
         self._rows: Iterator[tuple[Any, ...]] | None = rows
+        self.is_exact = buffersize is not None
         self._source = source
         self._job = job
         self._buffersize = buffersize
@@ -76,9 +78,33 @@ class Reader:
         """Whether another item should be read, ``handed_out`` results being with the caller."""
         if self._rows is None:
             return False
-        ahead = self._job.offered - handed_out
-        window = self._job.window if self._buffersize is None else self._buffersize
-        return ahead < max(1, window)
+        return self._job.offered - handed_out < self._window()
+
+    def read_many(self, n: int, handed_out: int) -> None:
+        """Read up to ``n`` items, as long as they come at once and are wanted."""
+        deadline = time.perf_counter() + QUICK
+        n = min(n, self._window() - (self._job.offered - handed_out))
+        rows, job, source = self._rows, self._job, self._source
+        if rows is None or self._row is not None or n <= 0:
+            return
+        try:
+            for self._row in rows:
+                source.add(job.offered, self._row)
+                self._row, job.offered = None, job.offered + 1
+                n -= 1
+                if n <= 0 or time.perf_counter() > deadline:
+                    self.is_quick = n <= 0
+                    break
+            else:
+                self._end(None)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._end(error)
+        job.offer(0)
+
+    def _window(self) -> int:
+        return max(1, self._job.window if self._buffersize is None else self._buffersize)
 
     def read_one(self) -> None:
         """Read one item and offer it; at the end, or after an error, say that it ended.

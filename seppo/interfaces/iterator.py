@@ -68,11 +68,12 @@ class ParallelMap(Iterator[R], Generic[R]):
         self._lock = threading.RLock()  # between threads that take results from one map
         self._part: Iterator[R] = iter(())
         self._dealt: Outcome | None = None  # the outcome that ``_part`` comes from
-        self._needs_attention = reader is not None or meter is not None
+        # Whether something is to be done for each result; otherwise for each part.
+        self._needs_attention = meter is not None or (reader is not None and reader.is_exact)
         self._handed_out = 0  # counted only where a reader asks for it
         self._ends_loop = False  # an item raised StopIteration, which ends a loop over map()
         self._is_closed = False
-        job.is_watched = self._needs_attention
+        job.is_watched = reader is not None or meter is not None
         if meter is not None:
             meter.show(0, length)
 
@@ -101,15 +102,19 @@ class ParallelMap(Iterator[R], Generic[R]):
             for value in self._part:
                 return value
             with self._lock:
-                if self._part.__length_hint__() == 0:  # type: ignore[attr-defined]
+                if self._ends_loop or self._part.__length_hint__() == 0:  # type: ignore[attr-defined]
                     self._next_part()
 
     def _attend(self) -> None:
-        """Before a result goes out: take one item in for it, and show the progress."""
+        """Before a result goes out: take one item in for it, and show the progress.
+
+        Where the caller has not said how far to read ahead, items are read when a part
+        comes, as many as it has results.
+        """
         if self._part.__length_hint__() == 0:  # type: ignore[attr-defined]
             return
         reader = self._reader
-        if reader is not None:
+        if reader is not None and reader.is_exact:
             if reader.is_quick and reader.may_read(self._handed_out):
                 reader.read_one()
             self._handed_out += 1
@@ -141,6 +146,10 @@ class ParallelMap(Iterator[R], Generic[R]):
                 self._part, self._dealt = part, outcome
                 self._mailbox.drop(outcome)
                 self._job.take(outcome.count)
+                if self._reader is not None and not self._reader.is_exact:
+                    self._handed_out += outcome.count
+                    if self._reader.is_quick:
+                        self._reader.read_many(outcome.count, self._handed_out)
             case FinishJob():
                 self._show_end()
                 self.close()
@@ -290,7 +299,7 @@ class _Parts(Iterator[Iterator[R]]):
             return owner._part  # begun in another way
         try:
             with owner._lock:
-                if owner._part.__length_hint__() == 0:  # type: ignore[attr-defined]
+                if owner._ends_loop or owner._part.__length_hint__() == 0:  # type: ignore[attr-defined]
                     owner._next_part()
         except StopIteration:
             raise

@@ -55,6 +55,11 @@ def pack_whole(values: Any, count: int) -> Batch:
     return Batch(WHOLE, count, (packed.data, *packed.buffers))
 
 
+def pack_plain(values: list[Any]) -> Batch:
+    """Return values of plain types packed."""
+    return Batch(WHOLE, len(values), (pickle.dumps(values, 5),))
+
+
 def pack_values(values: Sequence[Any], name: Callable[[int], str]) -> Batch:
     """Return the values packed, in the form that suits them.
 
@@ -64,7 +69,7 @@ def pack_values(values: Sequence[Any], name: Callable[[int], str]) -> Batch:
         name: What to call the value at a position, in the error of one that cannot travel.
     """
     if is_plain(values):
-        return Batch(WHOLE, len(values), (pickle.dumps(list(values), 5),))
+        return pack_plain(list(values))
     with own_modules_by_value():
         pickler = Pickler()
         return join(

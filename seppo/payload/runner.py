@@ -76,6 +76,7 @@ class ChunkRun:
         interruptible: Whether our signal's handler may raise ``Interrupted`` now.
         was_given_back: Whether some of its items were given back, or dropped.
         is_unwanted: Whether nobody waits for its outcomes any more.
+        is_plain: Whether all outcomes so far are of plain types; certain between bursts.
         told: Outcomes that were sent; for whoever sends them.
     """
 
@@ -86,6 +87,7 @@ class ChunkRun:
         self.seconds = 0.0
         self.burst_at: float | None = None
         self.interruptible = False
+        self.is_plain = True
         self.was_given_back = False
         self.is_unwanted = False
         self.told = 0
@@ -175,6 +177,7 @@ class ChunkRun:
             n = min(n, self._stop - self.done)
             self._values.extend([failure] * n)
             self._next_loaded += n
+            self.is_plain = False
 
     def _call_all(self, func: Callable[..., Any], n: int) -> None:
         """Run ``n`` items in one C loop, unless somebody ends it before."""
@@ -212,14 +215,14 @@ class ChunkRun:
 
     def _pack_new(self) -> None:
         """Pack what the last burst brought, if it is not plain, and do so at once from now on."""
-        new = self._values[self._first - self._base :]
+        at = self._first - self._base
+        new = self._values[at:] if at else self._values
         if is_plain(new):
             return
-        if all(type(value) in PLAIN_TYPES or type(value) is Failure for value in new):
-            return
-        self._pace.packs_each = True
-        for i, value in enumerate(new):
+        self.is_plain = False
+        for i, value in enumerate(list(new)):
             if type(value) not in PLAIN_TYPES and type(value) is not Failure:
+                self._pace.packs_each = True
                 packed = self._pace.pack(value, True, self._name_result, self._first + i)
                 with self._lock:  # it may have been taken and dropped meanwhile
                     at = self._first + i - self._base
@@ -241,6 +244,7 @@ class ChunkRun:
             with self._lock:
                 self._values.append(outcome)
                 self._runs_one = False
+                self.is_plain = self.is_plain and type(outcome) in PLAIN_TYPES
             self._next_loaded += 1
             now = self.burst_at = time.perf_counter()
             if now - started >= BURST_SECONDS:

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from seppo.payload.batch import Batch, is_plain, join, pack_one, pack_values, pack_whole
+from seppo.payload.batch import Batch, is_plain, join, pack_one, pack_plain, pack_values, pack_whole
 from seppo.payload.function import PackedFunction, load_function, pack_function
 from seppo.payload.outcome import Failure
-from seppo.payload.serialize import Packed, Pickler, own_modules_by_value
+from seppo.payload.serialize import PLAIN_TYPES, Packed, Pickler, own_modules_by_value
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class StreamSource:
 
     def add(self, index: int, args: tuple[Any, ...]) -> None:
         """Keep the arguments of item ``index``."""
-        if not is_plain(args):
+        if type(args[0]) not in PLAIN_TYPES or not (len(args) == 1 or is_plain(args)):
             with own_modules_by_value():
                 args = tuple(
                     pack_one(self._pickler, arg, lambda _: f"item {index}", 0) for arg in args
@@ -106,7 +106,7 @@ class StreamSource:
     def pack(self, start: int, stop: int) -> tuple[Batch, ...]:
         """Return items ``start`` to ``stop``, one batch for each argument."""
         rows = [self._items[index] for index in range(start, stop)]
-        return tuple(_join_column([row[i] for row in rows]) for i in range(self._n_columns))
+        return tuple(_join_column(list(column)) for column in zip(*rows, strict=True))
 
     def drop(self, start: int, stop: int) -> None:
         """Forget items whose results were delivered."""
@@ -115,8 +115,8 @@ class StreamSource:
 
 
 def _join_column(values: list[Any]) -> Batch:
-    if Packed not in set(map(type, values)):
-        return pack_values(values, str)
+    if is_plain(values):
+        return pack_plain(values)
     return join([v if type(v) is Packed else Packed(pickle.dumps(v, 5)) for v in values])
 
 

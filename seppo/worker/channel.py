@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from seppo.errors import ProtocolError
-from seppo.payload.batch import pack_values
+from seppo.payload.batch import pack_plain, pack_values
 from seppo.payload.buffers import BufferPool
 from seppo.payload.function import PackedFunction
 from seppo.payload.protocol import (
@@ -212,7 +212,10 @@ class Channel:
             first = run.chunk.index + run.told
             run.told += len(outcomes)
             self.items_done += len(outcomes)
-            batch = pack_values(outcomes, lambda i: f"the result of item {first + i}")
+            if run.is_plain and run.burst_at is None:
+                batch = pack_plain(outcomes)
+            else:
+                batch = pack_values(outcomes, lambda i: f"the result of item {first + i}")
             self._send(Results(run.chunk.attempt, seconds, batch))
 
     def settle(self, run: ChunkRun) -> None:

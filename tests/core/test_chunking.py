@@ -7,6 +7,7 @@ from seppo.core.chunking import (
     LARGEST_BYTES,
     LARGEST_ITEMS,
     TARGET_SECONDS,
+    UNDIVIDED_SECONDS,
     guided_chunksize,
     measured_chunksize,
 )
@@ -58,7 +59,7 @@ def test_measured_size_keeps_every_bound(remaining, n_workers, returned, seconds
     assert n <= max(1, GROWTH * returned)
     assert n == 1 or n * seconds <= TARGET_SECONDS * (1 + 1e-9)
     assert n == 1 or n * weight <= LARGEST_BYTES * (1 + 1e-9)
-    assert n <= -(-remaining // n_workers) or not ended
+    assert n <= -(-remaining // n_workers) or not ended or n * seconds <= UNDIVIDED_SECONDS
 
 
 def test_the_first_chunk_is_one_item():
@@ -87,13 +88,15 @@ def test_heavy_items_make_small_chunks():
 
 
 def test_chunks_shrink_toward_the_end():
-    assert [size(n, 4, seconds=0.001) for n in (1600, 800, 80, 8, 1)] == [100, 100, 10, 1, 1]
+    assert [size(n, 4, seconds=0.001) for n in (1600, 800, 80, 8, 1)] == [100, 100, 10, 2, 1]
 
 
 def test_tiny_items_are_not_sent_one_by_one():
-    assert size(100, 4, seconds=1e-5) == 25  # a share, not half of it: 1 ms would be 100
+    assert size(1000, 4, seconds=1e-5) == 200  # 2 ms of work, rather than half a share
+    assert size(200, 4, seconds=1e-5) == 50  # a share: less than half a millisecond each
+    assert size(30, 4, seconds=1e-5) == 30  # not worth a second frame
 
 
 def test_while_more_is_to_come_a_worker_may_take_its_share():
-    assert size(100, 4, seconds=1e-4, ended=True) == 13
-    assert size(100, 4, seconds=1e-4, ended=False) == 25
+    assert size(100, 4, seconds=1e-3, ended=True) == 13
+    assert size(100, 4, seconds=1e-3, ended=False) == 25

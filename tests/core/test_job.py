@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -153,9 +154,26 @@ def test_long_items_are_not_queued_behind_each_other():
 def test_costs_are_running_means():
     job = open_job()
     job.measure(2, 4.0, 200)
+    job.largest_returned = 2
     job.measure(1, 1.0, 200)
     job.weigh(4, 40)
     assert (job.seconds_per_item, job.bytes_out, job.bytes_in) == (1.5, 150.0, 10.0)
+
+
+def test_the_largest_chunk_yet_decides_what_an_item_costs():
+    job = open_job()
+    job.measure(1, 0.1, 10)
+    job.largest_returned = 1
+    job.measure(8, 0.0008, 80)
+    assert job.seconds_per_item == pytest.approx(0.0001)
+
+
+def test_a_few_microseconds_say_little_about_an_item():
+    job = open_job()
+    job.measure(10_000, 0.001, 10)
+    job.largest_returned = 10_000
+    job.measure(1, 0.00001, 10)
+    assert job.seconds_per_item == pytest.approx(1e-7, rel=0.6)
 
 
 def test_an_attempt_is_as_large_as_what_is_missing_of_it():

@@ -216,9 +216,14 @@ def test_stop_iteration_of_an_item_ends_a_loop_as_with_map():
             raise StopIteration
         return x
 
-    results = seppo.map_parallel(stop_at_three, range(6))
-    assert list(results) == [0, 1, 2]
-    assert list(results) == [4, 5]
+    for chunksize in (1, 2, 6):
+        results = seppo.map_parallel(stop_at_three, range(6), chunksize=chunksize)
+        assert list(results) == [0, 1, 2]
+        assert list(results) == [4, 5]
+        results = seppo.map_parallel(stop_at_three, range(6), chunksize=chunksize)
+        assert [next(results) for _ in range(3)] == [0, 1, 2]
+        assert next(results, "ended") == "ended"
+        assert next(results) == 4
 
 
 def test_return_exceptions_gives_values():
