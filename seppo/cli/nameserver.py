@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from seppo.settings import Settings
-from seppo.transport.nameserver import NameServerThread
+from seppo.transport.registry import NameServerThread
 
 
 def add_parser(verbs: Any) -> None:

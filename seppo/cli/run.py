@@ -15,7 +15,7 @@ from typing import Any
 from seppo.cli.worker import add_count, workers_wanted
 from seppo.payload.place import INSIDE
 from seppo.settings import Settings
-from seppo.transport.nameserver import NameServerThread
+from seppo.transport.registry import NameServerThread
 from seppo.worker.launcher import launcher
 from seppo.worker.supervisor import Supervisor
 

@@ -8,18 +8,15 @@ ever broadcast, so that a missing name server is known at once.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from Pyro5 import errors as pyro_errors
-from Pyro5 import nameserver as pyro_nameserver
 
 from seppo.errors import NameServerError, ProtocolError
 from seppo.payload.protocol import PROTOCOL_VERSION
 from seppo.settings import Settings
-from seppo.transport import pyro_config
 from seppo.transport.address import Address
 from seppo.transport.proxy import call
 
@@ -119,30 +116,3 @@ def _facts(metadata: Any) -> dict[str, str]:
         if equals and key.startswith("seppo."):
             facts[key.removeprefix("seppo.")] = value
     return facts
-
-
-class NameServerThread:
-    """A Pyro5 name server in a thread of this process, which answers no broadcasts.
-
-    Args:
-        host: Address to listen on.
-        port: Port to listen on; 0 for any free one.
-
-    Raises:
-        OSError: If the address cannot be listened on.
-    """
-
-    def __init__(self, host: str, port: int) -> None:
-        pyro_config.prepare_server()
-        uri, self._daemon, _ = pyro_nameserver.start_ns(host, port, enableBroadcast=False)
-        self.host: str = uri.host
-        self.port: int = uri.port
-        self._thread = threading.Thread(
-            target=self._daemon.requestLoop, name="seppo-nameserver", daemon=True
-        )
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop; its entries are forgotten."""
-        self._daemon.shutdown()
-        self._thread.join(2.0)

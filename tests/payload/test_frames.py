@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 
 import pytest
@@ -188,3 +189,26 @@ def test_random_bytes_raise_nothing_but_protocol_errors(raw):
         feed(FrameReader(max_bytes=1 << 22), raw)
     except ProtocolError:
         pass
+
+
+def test_a_frame_of_more_than_four_gigabytes_is_read():
+    """Its memory is promised by the system, and never touched."""
+    size = (4 << 30) + 12345
+    given = []
+
+    def allocate(kind, sizes):
+        given.extend(sizes)
+        return [memoryview(mmap.mmap(-1, size)) if size else memoryview(b"") for size in sizes]
+
+    reader = FrameReader(allocate=allocate)
+    header = HEADER.pack(MAGIC, VERSION, 7, 0, 1, size) + struct.pack("!Q", size)
+    reader.buffers()[0][: len(header)] = header
+    assert reader.received(len(header)) == []
+    assert given == [size]
+    left = size
+    while left:
+        n = min(left, 1 << 30, len(reader.buffers()[0]))
+        left -= n
+        frames = reader.received(n)
+    (frame,) = frames
+    assert (frame.kind, len(frame.parts[0])) == (7, size)
