@@ -13,9 +13,14 @@ from collections.abc import Sequence
 POOLED_FROM = 1 << 16  # bytes; smaller memory is cheaper to get from the allocator
 POOL_BYTES = 48 << 20  # bytes kept for later, in use or not
 
-# The references to a buffer that is free: the pool's list, the loop's variable, and the
-# argument of getrefcount.
-_UNUSED = 3
+
+def _references(buffers: list[bytearray], i: int) -> int:
+    return sys.getrefcount(buffers[i])
+
+
+# The references to a buffer that only the pool has. Measured, since how many the
+# interpreter itself holds at such a moment changes from version to version.
+_UNUSED = _references([bytearray(1)], 0)
 
 
 class BufferPool:
@@ -42,10 +47,10 @@ class BufferPool:
         """Return ``size`` bytes of memory that nobody else uses; their content is undefined."""
         if size < POOLED_FROM:
             return memoryview(bytearray(size))
-        for buffer in self._buffers:
+        for i, length in enumerate(map(len, self._buffers)):
             # One that is much larger would be wasted on this.
-            if size <= len(buffer) <= 2 * size and sys.getrefcount(buffer) == _UNUSED:
-                return memoryview(buffer)[:size]
+            if size <= length <= 2 * size and _references(self._buffers, i) == _UNUSED:
+                return memoryview(self._buffers[i])[:size]
         made = bytearray(size)
         if size <= self._largest // 4:
             self._buffers.append(made)

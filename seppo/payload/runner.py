@@ -31,8 +31,15 @@ from seppo.payload.serialize import PLAIN_TYPES, Packed, Pickler, own_modules_by
 BURST_SECONDS = 0.001  # aimed at; polling the channels in between costs a few microseconds
 LARGEST_BURST = 1 << 14  # items
 
-# References to a result that only we hold: our variable, and the argument of getrefcount.
-_OURS_ALONE = 2
+
+def _references_of_ours() -> int:
+    value = object()
+    return sys.getrefcount(value)
+
+
+# The references to an object that only a variable of ours has. Measured, since how many
+# the interpreter itself holds at such a moment changes from version to version.
+_OURS_ALONE = _references_of_ours()
 
 
 class Pace:
