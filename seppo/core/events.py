@@ -6,6 +6,7 @@ or the scheduler chose (attempts). ``payload`` is opaque: the scheduler passes i
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 
@@ -20,6 +21,8 @@ class Policy:
         max_ahead_bytes: The same in bytes of items and results.
         max_workers: Most workers that may work for this job at once; None for all.
         retries_on_loss: How often an item is begun again after its worker was lost.
+        likeness: Jobs of the same likeness, other than None, cost about the same: what was
+            measured for the one before is where the next one begins.
         taken_on_delivery: Results count as taken once they are delivered: nobody holds
             them back.
     """
@@ -30,6 +33,7 @@ class Policy:
     max_ahead_bytes: int = 64 << 20
     max_workers: int | None = None
     retries_on_loss: int = 2
+    likeness: Hashable = None
     taken_on_delivery: bool = False
 
 

@@ -24,6 +24,16 @@ EVIDENCE_SECONDS = 0.001  # seconds; a sample that took less counts less
 RECENT = 0.5  # weight of the newest chunk in the running mean of costs
 
 
+@dataclass(frozen=True)
+class Experience:
+    """What was measured for a job: see the attributes of ``Job`` of the same names."""
+
+    seconds_per_item: float
+    largest_returned: int
+    bytes_in: float
+    bytes_out: float
+
+
 @dataclass
 class Attempt:
     """One try of a chunk on one worker."""
@@ -168,6 +178,25 @@ class Job:
         spans = self.suspects if suspect else self.retry
         for a, b in self.reorder.known.missing(start, stop):
             spans.add(a, b)
+
+    @property
+    def experience(self) -> Experience | None:
+        """What the job has learned, if anything."""
+        if self.seconds_per_item is None:
+            return None
+        return Experience(
+            self.seconds_per_item, self.largest_returned, self.bytes_in, self.bytes_out
+        )
+
+    def begin_with(self, experience: Experience) -> None:
+        """Begin where a job of the same likeness has ended, instead of with single items.
+
+        Should it mislead, chunks are called back as those of any other wrong guess.
+        """
+        self.seconds_per_item = experience.seconds_per_item
+        self.largest_returned = experience.largest_returned
+        self.bytes_in = experience.bytes_in
+        self.bytes_out = experience.bytes_out
 
     def measure(self, count: int, seconds: float, nbytes: int) -> None:
         """Learn from ``count`` items that took ``seconds`` and weigh ``nbytes``."""

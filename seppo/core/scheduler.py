@@ -24,6 +24,7 @@ The scheduler refuses to know what an item is, how it travels, and what a worker
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from seppo.core.commands import (
@@ -49,13 +50,14 @@ from seppo.core.events import (
     WorkerJoined,
     WorkerLost,
 )
-from seppo.core.job import Attempt, Job
+from seppo.core.job import Attempt, Experience, Job
 
 GRACE = 20.0  # seconds without any worker before jobs fail
 RECALL_GAIN = 0.01  # seconds of work; less is not worth a recall (a round trip is 0.1 ms)
 RECALL_PAUSE = 0.02  # seconds until an idle worker looks again for a chunk to recall
 RECALL_ANSWER = 1.0  # seconds; a worker that has not answered by then is not waited for
 STUCK_PAUSE = 1.0  # seconds without a new chunk for a worker that returned one untouched
+LIKENESSES = 256  # kinds of jobs whose costs are remembered
 LOSSES_TOLD = 20  # lines about lost workers that are kept for error messages
 
 
@@ -85,6 +87,7 @@ class Scheduler:
         self._last_attempt = 0
         self._alone_since = 0.0  # when the last worker left
         self._losses: list[str] = []
+        self._experience: OrderedDict[Hashable, Experience] = OrderedDict()
         # What may be called back: chunks of which an item is probably not begun.
         self._recallable: dict[int, Attempt] = {}
         self._look_again: float | None = None  # when to look for chunks to recall
@@ -159,7 +162,9 @@ class Scheduler:
                 served = min((job.served for job in self._jobs.values()), default=0.0)
                 if not self._jobs:
                     self._losses = []
-                self._jobs[number] = Job(number, policy, served, now)
+                self._jobs[number] = job = Job(number, policy, served, now)
+                if (known := self._experience.get(policy.likeness)) is not None:
+                    job.begin_with(known)
             case JobClosed(job=number):
                 self._close(number, commands)
             case RestReturned():
@@ -283,6 +288,11 @@ class Scheduler:
         job = self._jobs.pop(number, None)
         if job is None:
             return
+        if job.policy.likeness is not None and job.experience is not None:
+            self._experience.pop(job.policy.likeness, None)
+            self._experience[job.policy.likeness] = job.experience
+            if len(self._experience) > LIKENESSES:
+                self._experience.popitem(last=False)
         for attempt in list(job.attempts.values()):
             commands.append(CancelAttempt(attempt.worker, attempt.number))
             self._end_attempt(attempt)

@@ -170,6 +170,7 @@ def _start(
         ordered=options.ordered,
         max_ahead=options.buffersize or Policy.max_ahead,
         max_ahead_bytes=settings.lookahead_bytes,
+        likeness=function.digest,
     )
     if length is not None and all(map(is_sliceable, iterables)):
         job = driver.open(SequenceSource(function, iterables), mailbox.put, policy)

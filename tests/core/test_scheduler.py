@@ -678,3 +678,37 @@ def test_results_taken_on_delivery_make_room_at_once():
     s.handle(InputOffered(1, 4), now=0.0)
     done(s, 1)
     assert sent(done(s, 2)) != []
+
+
+def test_a_job_like_one_before_begins_with_what_that_has_learned():
+    s = scheduler_with("a", "b")
+    first = Policy(likeness="square")
+    s.handle(JobOpened(1, first), now=0.0)
+    s.handle(InputOffered(1, 1000), now=0.0)
+    done(s, 1, seconds=1e-5, now=0.1)
+    s.handle(JobClosed(1), now=0.2)
+    s.handle(JobOpened(2, first), now=0.3)
+    sizes = [stop - start for _, start, stop in sent(s.handle(InputOffered(2, 1000), now=0.3))]
+    assert sizes == [8, 8, 8, 8]
+    s.handle(JobClosed(2), now=0.4)
+    s.handle(JobOpened(3, Policy(likeness="other")), now=0.5)
+    assert [stop - start for _, start, stop in sent(s.handle(InputOffered(3, 9), now=0.5))] == [
+        1,
+        1,
+    ]
+
+
+def test_wrong_experience_is_corrected_by_recalls():
+    s = scheduler_with("a", "b")
+    likeness = Policy(likeness="f")
+    s.handle(JobOpened(1, likeness), now=0.0)
+    s.handle(InputOffered(1, 4), now=0.0)
+    done(s, 1, seconds=1e-6, now=0.1)
+    s.handle(JobClosed(1), now=0.2)
+    s.handle(JobOpened(2, likeness), now=1.0)
+    commands = s.handle(InputOffered(2, 12), now=1.0)
+    first = commands[0]
+    assert first.stop > 1  # a chunk of items that were instant the last time
+    for command in commands[1:]:
+        done(s, command.attempt, command.stop - command.start, seconds=1e-6, now=1.0)
+    assert recalled(s.handle(Wakeup(), now=2.0)) == [(first.worker, first.attempt)]
