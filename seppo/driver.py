@@ -137,7 +137,9 @@ class JobHandle:
         if self.offered > self._seen_offered:
             count = self.offered - self._seen_offered
             self._seen_offered += count
-            events.append(InputOffered(self.number, count))
+            # The end is told together with the last items: chunks are cut to fit it.
+            self._seen_ended = ended
+            events.append(InputOffered(self.number, count, last=ended))
         if self.taken > self._seen_taken:
             count = self.taken - self._seen_taken
             self._seen_taken += count

@@ -47,10 +47,11 @@ class JobOpened:
 
 @dataclass(frozen=True)
 class InputOffered:
-    """``count`` more items of the job can be handed out."""
+    """``count`` more items of the job can be handed out; with ``last``, there are no others."""
 
     job: int
     count: int
+    last: bool = False
 
 
 @dataclass(frozen=True)

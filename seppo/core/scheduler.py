@@ -149,11 +149,12 @@ class Scheduler:
             case ResultsTaken(job=number, count=count):
                 if (job := self._jobs.get(number)) is not None:
                     job.taken += count
-            case InputOffered(job=number, count=count):
+            case InputOffered(job=number, count=count, last=last):
                 if (job := self._jobs.get(number)) is not None:
                     if not job.is_pending:
                         job.pending_since = now
                     job.offered += count
+                    job.ended = job.ended or last
             case InputEnded(job=number):
                 if (job := self._jobs.get(number)) is not None:
                     job.ended = True
