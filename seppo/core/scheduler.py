@@ -385,7 +385,7 @@ class Scheduler:
             attempt.recalled_at is not None and now - attempt.recalled_at < RECALL_ANSWER
             for attempt in self._recallable.values()
         )
-        wanted = len(self._idle) - asked
+        wanted = sum(worker.paused_until <= now for worker in self._idle.values()) - asked
         idle = next(iter(self._idle))  # none of them has a chunk of any job: any will do
         found = [
             (self._seconds_ahead(attempt, now), attempt)

@@ -18,10 +18,9 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field
 
-from seppo.payload.function import PackedFunction
+from seppo.payload.function import SHARED_FROM, PackedFunction
 from seppo.payload.protocol import Function, FunctionAt, Message
 
-SHARED_FROM = 1 << 20  # bytes; mapping costs two more messages
 REMEMBERED = 256  # big functions whose whereabouts are remembered
 
 Letters = list[tuple[str, Message]]  # worker, message
@@ -63,8 +62,7 @@ class Courier:
             if share is not None and share.owner is not None:
                 return []  # it will ask
             self._shares[key] = _Share(function, peer)
-            if len(self._shares) > REMEMBERED:
-                self._shares.popitem(last=False)
+            self._forget_some()
         self._sent[peer].add(function.digest)
         return [Function(function)]
 
@@ -77,7 +75,8 @@ class Courier:
             share.owner, share.function = peer, function
             return [(peer, Function(function))]
         if share.location is None:
-            share.asking.append(peer)
+            if peer not in share.asking:
+                share.asking.append(peer)
             return []
         share.told.add(peer)
         return [(peer, FunctionAt(function.digest, share.location))]
@@ -87,10 +86,20 @@ class Courier:
         share = self._shares.get((sharing or "", digest))
         if share is None or share.owner != peer:
             return []
-        share.function, share.location = None, location
         asking, share.asking = share.asking, []
+        function, share.function = share.function, None
+        if not location:  # it could not be stored where others can map it
+            del self._shares[sharing or "", digest]
+            return [(name, Function(function)) for name in asking if function is not None]
+        share.location = location
         share.told.update(asking)
         return [(name, FunctionAt(digest, location)) for name in asking]
+
+    def _forget_some(self) -> None:
+        """Forget the oldest functions for which no worker waits."""
+        for key in list(self._shares)[: max(0, len(self._shares) - REMEMBERED)]:
+            if not self._shares[key].asking:
+                del self._shares[key]
 
     def peer_lost(self, peer: str) -> Letters:
         """Return what to send when a worker is gone: another one takes its place."""

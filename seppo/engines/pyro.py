@@ -206,8 +206,9 @@ class PyroEngine:
                 self._send(peer, message)
 
     def _lose(self, peer: _Peer, reason: str) -> None:
-        if self._peers.pop(peer.name, None) is None:
+        if self._peers.get(peer.name) is not peer:
             return
+        del self._peers[peer.name]
         self._selector.unregister(peer.stream)
         peer.stream.close()
         with self._known_lock:
@@ -225,8 +226,14 @@ class PyroEngine:
         self.discovery.set_active(active)
 
     def forget_job(self, job: int) -> None:
-        """Forget the job's function."""
-        self._functions.pop(job, None)
+        """Forget the job's function.
+
+        It may still be on its way to a worker, as views of the caller's memory, which the
+        caller may change from now on; its digest was computed before.
+        """
+        if self._functions.pop(job, None) is not None:
+            for peer in self._peers.values():
+                peer.stream.own_unsent()
 
     def close(self) -> None:
         """Close all connections."""

@@ -12,6 +12,7 @@ import hashlib
 import operator
 import os
 import pickle
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,9 +23,10 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from seppo.errors import SerializationError
-from seppo.payload.serialize import PLAIN_TYPES, Packed, dump, is_own_module_name
+from seppo.payload.serialize import PLAIN_TYPES, Packed, dump, is_own_module_name, modules_state
 
 REMEMBERED = 64  # functions
+SHARED_FROM = 1 << 20  # bytes; a function from this size on reaches each host once
 PIECE = 8 << 20  # bytes that one thread hashes at a time
 HASHERS = 4  # threads
 LARGEST_REMEMBERED = 1 << 20  # bytes of one packed function
@@ -152,18 +154,32 @@ def _add_function(func: Any, parts: list[Any], seen: set[int]) -> bool:
 
 def _add(value: Any, parts: list[Any], seen: set[int]) -> bool:
     kind = type(value)
-    if kind is FunctionType and _goes_by_value(value.__module__):
+    if kind is FunctionType and not _is_importable(value):
         return _add_function(value, parts, seen)
     parts.append(value)
     if kind in PLAIN_TYPES or value is _MISSING:
         return True
-    if kind in (FunctionType, BuiltinFunctionType):
+    if kind is BuiltinFunctionType:  # a method of an object is one, too
+        return value.__self__ is None or type(value.__self__) is ModuleType
+    if kind is FunctionType:
         return True
     if kind is ModuleType:
-        return not _goes_by_value(value.__name__)
+        if hasattr(value, "__path__"):
+            parts.append(modules_state())  # cloudpickle looks for submodules that are loaded
+        return sys.modules.get(value.__name__) is value and not _goes_by_value(value.__name__)
     if isinstance(value, type):
-        return not _goes_by_value(value.__module__)
+        return _is_importable(value)
     return kind is tuple and PLAIN_TYPES.issuperset(map(type, value))
+
+
+def _is_importable(value: Any) -> bool:
+    """Whether a function or class goes by reference, and so is whatever the worker has."""
+    if _goes_by_value(value.__module__):
+        return False
+    found: Any = sys.modules.get(value.__module__)
+    for name in value.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is value
 
 
 def _goes_by_value(module: str | None) -> bool:

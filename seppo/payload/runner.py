@@ -269,8 +269,13 @@ class ChunkRun:
         if type(value) in PLAIN_TYPES:
             return value
         # An array that owns its memory, and that nobody else refers to, stays as it is.
+        numpy = sys.modules.get("numpy")
         is_shared = (
-            getattr(value, "base", self) is not None or sys.getrefcount(value) != _OURS_ALONE
+            numpy is None
+            or type(value) is not numpy.ndarray
+            or value.dtype.hasobject
+            or value.base is not None
+            or sys.getrefcount(value) != _OURS_ALONE
         )
         return self._pace.pack(value, is_shared, self._name_result, self.done)
 

@@ -159,13 +159,20 @@ def own_modules() -> dict[str, ModuleType]:
     return _own[1]
 
 
+def modules_state() -> object:
+    """Return an object that stays the same one while no module comes or goes."""
+    own_modules()
+    return _own[0]
+
+
 def is_own_module_name(name: str) -> bool:
     """Whether a module of the caller's own is loaded under this name."""
     return name in own_modules()
 
 
 def _is_own_module(name: str, module: ModuleType) -> bool:
-    if name == "__main__" or not isinstance(module, ModuleType):
+    # By its true type: cffi's libraries lie in sys.modules, too, and claim to be modules.
+    if name == "__main__" or not issubclass(type(module), ModuleType):
         return False
     # Past any __getattribute__: a module that is loaded lazily stays unloaded.
     facts = object.__getattribute__(module, "__dict__")

@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from seppo.payload.batch import Batch, is_plain, join, pack_one, pack_plain, pack_values, pack_whole
-from seppo.payload.function import PackedFunction, load_function, pack_function
+from seppo.payload.function import PackedFunction, dependencies, load_function, pack_function
 from seppo.payload.outcome import Failure
 from seppo.payload.serialize import PLAIN_TYPES, Packed, Pickler, own_modules_by_value
+
+SMALL_FUNCTION = 1 << 16  # bytes; a larger one is not kept on the worker between calls
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +145,8 @@ class TaskSource:
             Exception: Whatever pickling it raises.
         """
         packed = pack_function(func).packed
-        if packed.buffers:  # a big closure: kept together
+        if packed.buffers or packed.nbytes > SMALL_FUNCTION or dependencies(func) is None:
+            # Big, or with a state of its own, which each call gets afresh.
             with own_modules_by_value():
                 task = self._pickler.dump((func, args, kwargs))
         elif not kwargs and is_plain(args):

@@ -66,6 +66,10 @@ class Stream:
             self.unsent += len(buffer)
         self.flush()
 
+    def own_unsent(self) -> None:
+        """Copy what is queued, so that it does not change with the caller's memory."""
+        self._out = deque(memoryview(bytes(view)) for view in self._out)
+
     def flush(self) -> None:
         """Send what can be sent now.
 
@@ -104,7 +108,8 @@ class Stream:
             raise EOFError("the peer closed the connection")
         frames: list[Frame] = []
         got = 0
-        while got < RECEIVE_AT_ONCE:
+        # What lies inside a TLS object wakes no selector: it must be taken now.
+        while got < RECEIVE_AT_ONCE or (not self._plain and self.sock.pending()):  # type: ignore[attr-defined]
             buffers = self._reader.buffers()[:BUFFERS_AT_ONCE]
             room = sum(map(len, buffers))
             try:

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from seppo.errors import ProtocolError
 from seppo.payload.batch import pack_plain, pack_values
 from seppo.payload.buffers import BufferPool
-from seppo.payload.function import PackedFunction
+from seppo.payload.frames import Frame
+from seppo.payload.function import SHARED_FROM, PackedFunction
 from seppo.payload.protocol import (
     FUNCTION,
     Cancel,
@@ -69,7 +70,7 @@ class Channel:
         self.items_done = 0
         self._pool = BufferPool()
         self._may_share = sharing_domain() is not None
-        self._block: SharedBlock | None = None  # holds the function that is being received
+        self._blocks: list[SharedBlock] = []  # of functions that are being received
         self._stream = Stream(sock, allocate=self._allocate)
         self._functions = functions
         self._needing: dict[bytes, list[Chunk]] = {}  # chunks whose function is on its way
@@ -91,10 +92,12 @@ class Channel:
         """Whether something could not be sent yet."""
         return self._stream.unsent > 0
 
-    def begin_next(self) -> ChunkRun:
-        """Return the chunk that runs, or begin the next that waits."""
+    def begin_next(self) -> ChunkRun | None:
+        """Return the chunk that runs, or begin the next; None if all was just taken back."""
         with self.lock:
             if self.running is None:
+                if not self.waiting:
+                    return None
                 chunk, known = self.waiting.popleft()
                 self.running = ChunkRun(known.load, chunk, known.pace)
                 self._told_at = time.monotonic()
@@ -109,7 +112,7 @@ class Channel:
                 return False
             try:
                 frames = self._stream.receive()
-                interrupt = [self._handle(from_frame(frame)) for frame in frames]
+                interrupt = [self._handle(from_frame(frame), frame) for frame in frames]
                 return any(interrupt)
             except (EOFError, OSError) as error:
                 log.info("a client left: %s", error)
@@ -117,12 +120,12 @@ class Channel:
                 log.warning("a client is cut off: %s", error)
             return self.close()
 
-    def _handle(self, message: Message) -> bool:
+    def _handle(self, message: Message, frame: Frame) -> bool:
         match message:
             case Chunk():
                 self._accept(message)
             case Function(function=function):
-                self._learn(function)
+                self._learn(function, self._block_of(frame))
             case FunctionAt():
                 self._map_function(message)
             case Recall(attempt=attempt):
@@ -138,19 +141,30 @@ class Channel:
         if known is not None:
             self.waiting.append((chunk, known))
             return
-        if chunk.digest not in self._needing:
+        waiting = self._needing.setdefault(chunk.digest, [])
+        if not waiting:
             self._send(NeedFunction(chunk.attempt, chunk.digest))
-        self._needing.setdefault(chunk.digest, []).append(chunk)
+        waiting.append(chunk)
 
-    def _learn(self, function: PackedFunction) -> None:
-        block, self._block = self._block, None
+    def _block_of(self, frame: Frame) -> SharedBlock | None:
+        """Return the shared memory that a frame was received into, if any."""
+        memory = frame.parts[0].obj if frame.parts else None
+        for block in self._blocks:
+            if block.parts[0].obj is memory:
+                self._blocks.remove(block)
+                return block
+        return None
+
+    def _learn(self, function: PackedFunction, block: SharedBlock | None) -> None:
         if block is not None:
             # Its own copy-on-write view: what user code writes is nobody else's.
-            digest, data, *buffers = block.private_parts()
+            _, data, *buffers = block.private_parts()
+            block.parts = []
             packed = Packed(bytes(data), tuple(buffers))
-            function = PackedFunction(bytes(digest), packed)
-            self._send(Stored(function.digest, block.location))
-        self._functions.add(function, block)
+            function = PackedFunction(function.digest, packed)
+        location = self._functions.add(function, block)
+        if function.packed.nbytes >= SHARED_FROM:
+            self._send(Stored(function.digest, location))  # empty: others get their own
         for chunk in self._needing.pop(function.digest, ()):
             self._accept(chunk)
 
@@ -163,14 +177,18 @@ class Channel:
             log.info("a shared function cannot be mapped: %s", error)
             self._send(NeedFunction(0, message.digest))
             return
-        self._learn(PackedFunction(message.digest, Packed(bytes(data), tuple(buffers))))
+        function = PackedFunction(message.digest, Packed(bytes(data), tuple(buffers)))
+        self._functions.add(function)
+        for chunk in self._needing.pop(message.digest, ()):
+            self._accept(chunk)
 
     def _allocate(self, kind: int, sizes: Sequence[int]) -> list[memoryview]:
         """Return memory for a large frame: for a function, what other workers can map."""
-        if kind == FUNCTION and self._may_share:
+        if kind == FUNCTION and self._may_share and sum(sizes) >= SHARED_FROM:
             try:
-                self._block = SharedBlock(sizes)
-                return self._block.parts
+                block = SharedBlock(sizes)
+                self._blocks.append(block)
+                return list(block.parts)
             except OSError as error:
                 log.info("no shared memory: %s", error)
         return self._pool.allocate(kind, sizes)
@@ -195,10 +213,12 @@ class Channel:
             if entry[0].attempt == attempt:
                 self.waiting.remove(entry)
                 return True
-        for chunks in self._needing.values():
+        for digest, chunks in self._needing.items():
             for chunk in chunks:
                 if chunk.attempt == attempt:
                     chunks.remove(chunk)
+                    if not chunks:  # so that the next one asks again
+                        del self._needing[digest]
                     return True
         return False
 

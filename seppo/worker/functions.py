@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from seppo.payload.serialize import load
 from seppo.worker.sharing import SharedBlock
 
 LARGEST_CACHE = 256 << 20  # bytes of packed functions; the newest one always stays
+MOST_FUNCTIONS = 128  # a big one holds two descriptors
 
 
 @dataclass
@@ -51,25 +53,31 @@ class FunctionCache:
         self._largest = largest
         self._known: OrderedDict[bytes, Known] = OrderedDict()
         self._nbytes = 0
+        self._lock = threading.Lock()  # main thread and attendants of all clients
 
-    def add(self, packed: PackedFunction, block: SharedBlock | None = None) -> None:
-        """Know a function from now on.
+    def add(self, packed: PackedFunction, block: SharedBlock | None = None) -> str:
+        """Know a function from now on; return where others can map it, or an empty text.
 
         Args:
             packed: The function.
             block: The shared memory that it lies in, if it is this process's.
         """
-        if packed.digest in self._known:
-            return
-        self._known[packed.digest] = Known(packed, block)
-        self._nbytes += packed.packed.nbytes
-        while self._nbytes > self._largest and len(self._known) > 1:
-            _, oldest = self._known.popitem(last=False)
-            self._nbytes -= oldest.packed.packed.nbytes
+        with self._lock:
+            known = self._known.get(packed.digest)
+            if known is None:
+                known = self._known[packed.digest] = Known(packed, block)
+                self._nbytes += packed.packed.nbytes
+                while len(self._known) > 1 and (
+                    self._nbytes > self._largest or len(self._known) > MOST_FUNCTIONS
+                ):
+                    _, oldest = self._known.popitem(last=False)
+                    self._nbytes -= oldest.packed.packed.nbytes
+            return known.block.location if known.block is not None else ""
 
     def get(self, digest: bytes) -> Known | None:
         """Return a function, or None if it is not known."""
-        known = self._known.get(digest)
-        if known is not None:
-            self._known.move_to_end(digest)
-        return known
+        with self._lock:
+            known = self._known.get(digest)
+            if known is not None:
+                self._known.move_to_end(digest)
+            return known

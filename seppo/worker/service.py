@@ -118,6 +118,8 @@ class WorkerService:
                 channel.give_back_all()
             if channel.wants_write:
                 channel.flush()
+            # The main thread may have come back meanwhile, and look at its sockets only.
+            self._waker.wake()
 
     def _interrupt(self, run: ChunkRun) -> None:
         if run.interruptible:
@@ -135,12 +137,18 @@ class WorkerService:
         self._main = threading.get_ident()
         while not self._stopping:
             try:
-                self._poll(wait=not any(channel.has_work for channel in self._channels))
+                self._turn()
             except Exception:  # a late alarm of user code, say, whose handler raises here
-                log.exception("ignored, outside of any item")
-            workable = [channel for channel in self._channels if channel.has_work]
-            if workable:
-                self._run_burst(min(workable, key=lambda channel: channel.served))
+                # Nobody knows what was half done: clients see a loss, and come again.
+                log.exception("outside of any item; all clients are cut off")
+                for channel in self._channels:
+                    channel.close()
+
+    def _turn(self) -> None:
+        self._poll(wait=not any(channel.has_work for channel in self._channels))
+        workable = [channel for channel in self._channels if channel.has_work]
+        if workable:
+            self._run_burst(min(workable, key=lambda channel: channel.served))
 
     def leave_to_parent(self) -> None:
         """Let go of everything: user code has forked this child, which serves nobody.
@@ -207,6 +215,8 @@ class WorkerService:
             signal.signal(INTERRUPT, self._on_interrupt)
         try:
             run = self._current = channel.begin_next()
+            if run is None:
+                return
             run.run_burst()
         except Interrupted:
             pass  # it is unwanted

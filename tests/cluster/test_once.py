@@ -116,3 +116,36 @@ def test_the_same_map_again_sends_only_items(cluster, sent):
     for _ in range(20):
         assert list(seppo.map_parallel(userland.square, [5])) == [25]
     assert sent[Function] == before
+
+
+def test_a_map_with_a_big_closure_can_be_given_up_and_called_again(cluster):
+    table = numpy.ones(4 * MIB, dtype="u1")
+
+    def look_up(i):
+        return int(table[i])
+
+    for _ in range(4):
+        seppo.map_parallel(look_up, range(10)).close()
+        assert sum(seppo.map_parallel(look_up, range(40))) == 40
+
+
+def test_many_big_closures_in_a_row_are_not_mixed_up(own_cluster):
+    own_cluster(1)
+    for i in range(8):
+        data = numpy.full(2 * MIB, i, dtype="u1")
+        seppo.map_parallel(lambda _, data=data: int(data[-1]), range(4)).close()
+        assert set(seppo.map_parallel(lambda _, data=data: int(data[-1]), range(3))) == {i}
+
+
+def test_descriptors_do_not_pile_up_on_the_workers(own_cluster):
+    own_cluster(1)
+
+    def descriptors(_):
+        return len(os.listdir("/proc/self/fd"))
+
+    (before,) = seppo.map_parallel(descriptors, [0])
+    for i in range(40):
+        data = bytes([i]) * (200 * 1024)
+        list(seppo.map_parallel(lambda _, data=data: data[0], range(2)))
+    (after,) = seppo.map_parallel(descriptors, [0])
+    assert after <= before + 4

@@ -1,7 +1,7 @@
 """A function reaches each worker once, and a big one each host once."""
 
-from seppo.engines.courier import SHARED_FROM, Courier
-from seppo.payload.function import PackedFunction
+from seppo.engines.courier import REMEMBERED, Courier
+from seppo.payload.function import SHARED_FROM, PackedFunction
 from seppo.payload.protocol import Function, FunctionAt
 from seppo.payload.serialize import Packed
 
@@ -76,3 +76,27 @@ def test_a_worker_that_asked_and_is_lost_is_forgotten():
     courier.needed("b", "host", BIG)
     assert courier.peer_lost("b") == []
     assert courier.stored("a", "host", BIG.digest, "there") == []
+
+
+def test_what_cannot_be_shared_is_sent_to_all_who_asked():
+    courier = Courier()
+    courier.before_chunk("a", "host", BIG)
+    courier.needed("b", "host", BIG)
+    assert courier.stored("a", "host", BIG.digest, "") == [("b", Function(BIG))]
+
+
+def test_asking_twice_gets_one_answer():
+    courier = Courier()
+    courier.before_chunk("a", "host", BIG)
+    assert courier.needed("b", "host", BIG) == courier.needed("b", "host", BIG) == []
+    assert len(courier.stored("a", "host", BIG.digest, "there")) == 1
+
+
+def test_functions_that_somebody_waits_for_are_not_forgotten():
+    courier = Courier()
+    courier.before_chunk("a", "host", BIG)
+    courier.needed("b", "host", BIG)
+    for i in range(2 * REMEMBERED):
+        other = PackedFunction(i.to_bytes(32, "big"), BIG.packed)
+        courier.before_chunk("a", "host", other)
+    assert courier.stored("a", "host", BIG.digest, "there") != []

@@ -117,3 +117,31 @@ def test_nested_code_counts():
 def test_same_pickle_is_loaded_once():
     data = pack_function(uses_level).packed.data
     assert load_function(data) is load_function(data)
+
+
+TABLE_OF_NAMES = {"a": 1}
+look_up = TABLE_OF_NAMES.get
+
+
+def uses_a_bound_method_of_a_dict(x):
+    return look_up("a")
+
+
+def test_methods_of_objects_that_change_are_packed_again(monkeypatch):
+    assert load(pack_function(uses_a_bound_method_of_a_dict).packed)(0) == 1
+    monkeypatch.setitem(TABLE_OF_NAMES, "a", 7)
+    assert load(pack_function(uses_a_bound_method_of_a_dict).packed)(0) == 7
+
+
+def test_a_wrapper_that_claims_another_module_is_packed_by_what_it_is(monkeypatch):
+    def wrapper(x):
+        return uses_level(x)
+
+    wrapper.__module__ = "json"  # as functools.wraps copies it
+
+    def caller(x):
+        return wrapper(x)
+
+    assert load(pack_function(caller).packed)(0) == 1
+    monkeypatch.setitem(globals(), "LEVEL", 20)
+    assert load(pack_function(caller).packed)(0) == 20

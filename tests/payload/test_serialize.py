@@ -349,3 +349,12 @@ def json_file() -> str:
     import json
 
     return json.__file__
+
+
+def test_what_only_claims_to_be_a_module_is_left_alone(monkeypatch):
+    class Library:
+        __slots__ = ()
+        __class__ = type(sys)
+
+    monkeypatch.setitem(sys.modules, "a_library_of_cffi", Library())
+    assert "a_library_of_cffi" not in own_modules()
