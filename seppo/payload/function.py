@@ -164,9 +164,10 @@ def _add(value: Any, parts: list[Any], seen: set[int]) -> bool:
     if kind is FunctionType:
         return True
     if kind is ModuleType:
+        name: str = value.__name__
         if hasattr(value, "__path__"):
             parts.append(modules_state())  # cloudpickle looks for submodules that are loaded
-        return sys.modules.get(value.__name__) is value and not _goes_by_value(value.__name__)
+        return sys.modules.get(name) is value and not _goes_by_value(name)
     if isinstance(value, type):
         return _is_importable(value)
     return kind is tuple and PLAIN_TYPES.issuperset(map(type, value))
