@@ -9,6 +9,7 @@ from typing import Any
 from seppo.driver import JobHandle
 from seppo.payload.source import StreamSource
 
+FIRST_AHEAD = 1024  # items read before the first result; a millisecond's worth
 QUICK = 0.001  # seconds; an input whose next item took longer is slow
 
 
@@ -78,7 +79,12 @@ class Reader:
         """Whether another item should be read, ``handed_out`` results being with the caller."""
         if self._rows is None:
             return False
-        return self._job.offered - handed_out < self._window()
+        window = self._window()
+        if handed_out == 0:
+            # Reading on and on would keep the driver from the interpreter, and the first
+            # result from the caller.
+            window = min(window, FIRST_AHEAD)
+        return self._job.offered - handed_out < window
 
     def read_many(self, n: int, handed_out: int) -> None:
         """Read up to ``n`` items, as long as they come at once and are wanted."""
