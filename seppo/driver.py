@@ -36,7 +36,7 @@ from seppo.core.events import (
 from seppo.core.scheduler import Scheduler
 from seppo.engines.base import Engine
 from seppo.engines.pyro import PyroEngine
-from seppo.errors import InternalError, ProtocolError
+from seppo.errors import InternalError, ProtocolError, SecurityError
 from seppo.payload.place import enter_worker_thread
 from seppo.payload.source import ItemSource
 from seppo.settings import Settings
@@ -333,6 +333,7 @@ def driver_for(settings: Settings) -> Driver | None:
     Raises:
         NameServerError: If there is no driver yet and the name server cannot be asked.
         ProtocolError: If there are workers, but none that can work for us.
+        SecurityError: If there are workers, but they do not hold our key.
     """
     if _process_ends or sys.is_finalizing():
         return None
@@ -347,7 +348,9 @@ def driver_for(settings: Settings) -> Driver | None:
         refusals = engine.discovery.look_once()
         if engine.n_workers == 0:
             if refusals:
-                raise ProtocolError("no worker can be used: " + "; ".join(refusals))
+                refused = any(isinstance(why, SecurityError) for why in refusals)
+                kind = SecurityError if refused else ProtocolError
+                raise kind("no worker can be used: " + "; ".join(map(str, refusals)))
             return None
     return driver
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from seppo.errors import NameServerError, ProtocolError
+from seppo.errors import NameServerError, ProtocolError, SecurityError, SeppoError
 from seppo.payload.protocol import PROTOCOL_VERSION, Welcome, from_frame
 from seppo.settings import Settings
 from seppo.transport.address import Address
+from seppo.transport.credentials import Credentials
 from seppo.transport.nameserver import Entry, NameServer
 from seppo.transport.proxy import attach
 from seppo.transport.stream import Stream
@@ -58,12 +59,13 @@ class Discovery:
         is_known: Callable[[Address], bool],
     ) -> None:
         self._settings = settings
-        self._nameserver = NameServer(settings)
+        self._credentials = Credentials(settings)
+        self._nameserver = NameServer(settings, self._credentials)
         self._on_arrival = on_arrival
         self._is_known = is_known
         self._changed = threading.Condition()  # guards the five below
         self._trying: set[Address] = set()
-        self._refusals: dict[Address, str] = {}  # live, but not for us
+        self._refusals: dict[Address, SeppoError] = {}  # live, but not for us
         self._silent: dict[Address, float] = {}  # did not answer; when to try again
         self._n_connectors = 0
         self._ticker: threading.Thread | None = None
@@ -76,14 +78,15 @@ class Discovery:
         """Where the name server is, for messages."""
         return self._nameserver.location
 
-    def look_once(self) -> list[str]:
+    def look_once(self) -> list[SeppoError]:
         """Find and connect, and wait until somebody is there or nobody can be.
 
         Returns:
-            What the workers said that live but refuse us, when no worker is connected.
+            Why those workers that live cannot be used, when no worker is connected.
 
         Raises:
             NameServerError: If the name server cannot be asked.
+            SecurityError: If it cannot prove that it belongs here.
         """
         entries = self._nameserver.find(self._settings.group)
         addresses = {entry.address for entry in entries}
@@ -122,7 +125,7 @@ class Discovery:
                 continue
             try:
                 self._try(self._nameserver.find(self._settings.group))
-            except NameServerError as error:
+            except (NameServerError, SecurityError) as error:
                 log.debug("%s", error)  # the workers that are connected do without it
 
     def _try(self, entries: Collection[Entry]) -> None:
@@ -151,9 +154,9 @@ class Discovery:
             refusal = None
             try:
                 self._on_arrival(self._connect(entry))
-            except ProtocolError as error:
-                refusal = f"{entry.name}: {error}"
-                self._warn_once(refusal)
+            except (ProtocolError, SecurityError) as error:
+                refusal = type(error)(f"{entry.name} at {entry.address}: {error}")
+                self._warn_once(str(refusal))
             except TimeoutError as error:
                 log.info("%s (%s): %s", entry.address, entry.name, error)
                 with self._changed:
@@ -177,9 +180,9 @@ class Discovery:
                 f"{PROTOCOL_VERSION}: install the same seppo on both sides"
             )
         timeout = self._settings.connect_timeout
-        sock = attach(entry.address, timeout)
+        sock = attach(self._credentials, entry.address, timeout)
         try:
-            stream = Stream(sock)
+            stream = Stream(sock, self._settings.max_frame_bytes)
             welcome = _greeting(stream, timeout)
             python = str(welcome.info.get("python", "?"))
             ours = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -73,6 +73,7 @@ def map_parallel(
         NoWorkersError: At the call, with ``fallback="error"``; from ``next()``, when all
             workers are gone and none comes back for 20 seconds.
         ProtocolError: If there are workers, but none that this client can work with.
+        SecurityError: If there are workers, but none that holds the same key.
         ValueError, TypeError: If an argument makes no sense.
 
     Inside a worker the map runs serially, unless ``group`` names another group.

@@ -3,6 +3,9 @@
 Every call opens a connection of its own and closes it again: a plain ``pyro5-ns`` serves
 80 connections at a time, and a worker that kept one would lock others out. Nothing is
 ever broadcast, so that a missing name server is known at once.
+
+A name server is not trusted: its entries are hints, parsed strictly, and whoever is found
+under one still has to prove the shared key.
 """
 
 from __future__ import annotations
@@ -12,13 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from Pyro5 import errors as pyro_errors
-
-from seppo.errors import NameServerError, ProtocolError
+from seppo.errors import NameServerError, ProtocolError, SecurityError
 from seppo.payload.protocol import PROTOCOL_VERSION
 from seppo.settings import Settings
 from seppo.transport.address import Address
-from seppo.transport.proxy import call
+from seppo.transport.credentials import Credentials
+from seppo.transport.proxy import ask_nameserver
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +49,15 @@ class Entry:
 
 
 class NameServer:
-    """The name server that the settings name."""
+    """The name server that the settings name.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: Where it is.
+        credentials: Certificates, for one off loopback; None for those of the settings.
+    """
+
+    def __init__(self, settings: Settings, credentials: Credentials | None = None) -> None:
+        self._credentials = credentials or Credentials(settings)
         self._address = Address(PYRO_NAME, settings.ns_host, settings.ns_port)
         self._timeout = settings.connect_timeout
 
@@ -82,7 +90,9 @@ class NameServer:
             NameServerError: If the name server cannot be asked.
         """
         tags = [MARK] if group is None else [MARK, f"seppo.group={group}"]
-        answer = self._call("yplookup", tags)
+        answer = self._call("yplookup", tags, None, True)
+        if not isinstance(answer, dict):
+            raise NameServerError(self.location, "its answer is no list of workers")
         entries = []
         for name, value in sorted(answer.items()):
             try:
@@ -104,8 +114,12 @@ class NameServer:
 
     def _call(self, method: str, *args: Any) -> Any:
         try:
-            return call(self._address, method, *args, timeout=self._timeout)
-        except (OSError, pyro_errors.PyroError) as error:
+            return ask_nameserver(
+                self._credentials, self._address, method, *args, timeout=self._timeout
+            )
+        except SecurityError:
+            raise
+        except OSError as error:
             raise NameServerError(self.location, str(error)) from error
 
 

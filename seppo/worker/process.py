@@ -15,11 +15,13 @@ import socket
 import sys
 import threading
 from collections.abc import MutableMapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import seppo
 from seppo.payload.place import enter_worker
 from seppo.payload.protocol import PROTOCOL_VERSION
+from seppo.settings import Settings
+from seppo.transport.credentials import Credentials
 from seppo.transport.daemon import ControlDaemon
 from seppo.worker.service import WorkerService
 from seppo.worker.sharing import sharing_domain
@@ -39,6 +41,8 @@ THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
 )
 
+PASSWORDS = ("PYRO_SSL_SERVERKEYPASSWD", "PYRO_SSL_CLIENTKEYPASSWD")
+
 
 @dataclass(frozen=True)
 class WorkerConfig:
@@ -52,6 +56,8 @@ class WorkerConfig:
         threads: Threads for numerical libraries, unless the user has set them.
         ns_host: Host of the name server, for maps that the worker's items start.
         ns_port: Its port.
+        key_file: Where the shared key is. The key itself is on no command line.
+        insecure: Go without TLS off loopback.
     """
 
     name: str
@@ -61,6 +67,8 @@ class WorkerConfig:
     threads: int
     ns_host: str
     ns_port: int
+    key_file: str = ""
+    insecure: bool = False
 
     def to_json(self) -> str:
         """Return the configuration as one line."""
@@ -103,6 +111,8 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
         "supervisor": config.supervisor,
         "sharing": sharing_domain(),
     }
+    credentials = Credentials(_settings(config))
+    facts["encrypted"] = credentials.is_encrypted(config.host)
     service = WorkerService(facts)
     daemon = ControlDaemon(
         OBJECT,
@@ -110,6 +120,7 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
         0,
         calls={"info": service.info, "ping": lambda: "pong"},
         on_attach=service.attach,
+        credentials=credentials,
     )
     os.register_at_fork(after_in_child=service.leave_to_parent)
     os.register_at_fork(after_in_child=daemon.abandon)
@@ -121,9 +132,23 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
     service.serve()
 
 
+def _settings(config: WorkerConfig) -> Settings:
+    settings = replace(
+        Settings.load(), host=config.host, key_file=config.key_file, insecure=config.insecure
+    )
+    for name in PASSWORDS:
+        os.environ.pop(name, None)  # user code and what it starts need not know them
+    return settings
+
+
 def _prepare_process(config: WorkerConfig) -> None:
     limit_threads(os.environ, config.threads)
-    os.environ.update(PYRO_NS_HOST=config.ns_host, PYRO_NS_PORT=str(config.ns_port))
+    os.environ.update(
+        PYRO_NS_HOST=config.ns_host,
+        PYRO_NS_PORT=str(config.ns_port),
+        SEPPO_KEY_FILE=config.key_file,
+        SEPPO_INSECURE=str(int(config.insecure)),
+    )
     enter_worker(config.name, config.group)
     # Ctrl-C in a terminal is the supervisor's business. A handler, unlike SIG_IGN, is not
     # inherited by programs that user code starts.

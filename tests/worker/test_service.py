@@ -10,7 +10,7 @@ from typing import Any
 
 import hostile
 import pytest
-from processes import is_running, wait_until
+from processes import CREDENTIALS, is_running, wait_until
 
 from seppo.payload.batch import EACH, WHOLE, Batch, pack_values, unpack_all
 from seppo.payload.function import PackedFunction, pack_function
@@ -52,7 +52,7 @@ class Worker:
         self.pid = int(ready["facts"]["pid"])
 
     def info(self) -> dict[str, Any]:
-        return call(self.address, "info", timeout=10.0)
+        return call(CREDENTIALS, self.address, "info", timeout=10.0)
 
     def stop(self) -> None:
         self.line.close()
@@ -65,7 +65,7 @@ class Client:
     """One client of a worker."""
 
     def __init__(self, worker: Worker) -> None:
-        self.stream = Stream(attach(worker.address, 10.0))
+        self.stream = Stream(attach(CREDENTIALS, worker.address, 10.0))
         self.heard: list[Message] = []
         self.wait_for(Welcome)
 
@@ -140,7 +140,7 @@ def test_it_greets_with_who_it_is(connect, worker):
     (welcome,) = connect().wait_for(Welcome)
     assert welcome.info["pid"] == worker.pid
     assert welcome.info["group"] == "lab"
-    assert call(worker.address, "ping", timeout=10.0) == "pong"
+    assert call(CREDENTIALS, worker.address, "ping", timeout=10.0) == "pong"
 
 
 def test_items_run_in_the_main_thread_of_another_process(connect, worker):
