@@ -150,7 +150,7 @@ class Credentials:
         with self._lock:
             if self._server is None:
                 files = tls.server_files(self._settings)
-                self._server = tls.server_context(files), tls.certificate_of(files)
+                self._server = tls.server_context(files), tls.read_certificate(files.cert)
             return self._server
 
 

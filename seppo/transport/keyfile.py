@@ -88,7 +88,7 @@ def read_key(path: Path) -> Key:
     except OSError as error:
         raise SecurityError(f"the key file {path} cannot be read: {error.strerror}") from error
     with os.fdopen(fd, "rb") as file:
-        _check_owner(path, os.fstat(fd))
+        check_private("key file", path, os.fstat(fd))
         text = file.read(LARGEST_FILE)
     try:
         secret = bytes.fromhex(text.decode("ascii"))
@@ -102,19 +102,24 @@ def read_key(path: Path) -> Key:
     return Key(secret, str(path))
 
 
-def _check_owner(path: Path, info: os.stat_result) -> None:
+def check_private(what: str, path: Path, info: os.stat_result) -> None:
+    """Accept a file that nobody but its user can read.
+
+    Raises:
+        SecurityError: If others can.
+    """
     if not stat.S_ISREG(info.st_mode):
-        raise SecurityError(f"the key file {path} is not a file: {ADVICE}")
+        raise SecurityError(f"the {what} {path} is not a file: {ADVICE}")
     if os.name != "posix":
         return
     if info.st_uid not in (os.geteuid(), 0):
         raise SecurityError(
-            f"the key file {path} belongs to another user (id {info.st_uid}), who can read it: "
+            f"the {what} {path} belongs to another user (id {info.st_uid}), who can read it: "
             f"{ADVICE}"
         )
     if info.st_mode & 0o077:
         raise SecurityError(
-            f"the key file {path} can be read by others (mode {stat.S_IMODE(info.st_mode):04o}): "
+            f"the {what} {path} can be read by others (mode {stat.S_IMODE(info.st_mode):04o}): "
             f"run 'chmod 600 {path}', and make a new key if somebody may have read it"
         )
 

@@ -72,9 +72,10 @@ class BoundedConnection(SocketConnection):  # type: ignore[misc]
             deadline = time.monotonic() + self._message_seconds
             head = first + receive_exactly(self.sock, _HEAD.size - 1, deadline)
             size = check_head(head, self._largest, self._serializer_ids)
-            return head + receive_exactly(self.sock, size, deadline)
+            rest = receive_exactly(self.sock, size, deadline)
         except OSError as error:
             raise errors.ConnectionClosedError(str(error)) from error
+        return bytes(head + rest)
 
     def send(self, data: bytes) -> None:
         """Send a message."""

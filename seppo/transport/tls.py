@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
 import ssl
+from datetime import datetime, timezone
 from pathlib import Path
 
 from seppo.errors import SecurityError
 from seppo.settings import Settings, TlsFiles
-from seppo.transport.keyfile import key_path
+from seppo.transport.keyfile import check_private, key_path
 
 # The files of the bundle that 'seppo keys new' makes, beside the shared key.
 CA_FILE = "ca.pem"
@@ -83,6 +85,8 @@ def _complete(settings: Settings, files: TlsFiles, side: str) -> TlsFiles:
     ):
         if not Path(path).is_file():
             raise SecurityError(f"TLS is needed, but there is no {path} ({variable}): {ADVICE}")
+    if not files.key:  # one that the user named is guarded as the user likes
+        check_private("private key", Path(complete.key), os.stat(complete.key))
     return complete
 
 
@@ -128,9 +132,40 @@ def certificate_binding(certificate: bytes) -> bytes:
     return b"tls " + hashlib.sha256(certificate).digest()
 
 
-def certificate_of(files: TlsFiles) -> bytes:
-    """Return the certificate that a server with these files shows, in DER form."""
-    text = Path(files.cert).read_text()
-    start = text.index(ssl.PEM_HEADER)  # the first one is the server's own
+def read_certificate(path: str) -> bytes:
+    """Return the first certificate of a PEM file, which is its owner's, in DER form."""
+    text = Path(path).read_text()
+    start = text.index(ssl.PEM_HEADER)
     end = text.index(ssl.PEM_FOOTER, start) + len(ssl.PEM_FOOTER)
     return ssl.PEM_cert_to_DER_cert(text[start:end])
+
+
+def try_handshake(server: TlsFiles, client: TlsFiles) -> datetime:
+    """Have a server and a client with these files meet in memory.
+
+    Returns:
+        When the first of their two certificates expires.
+
+    Raises:
+        SecurityError: If they would not accept each other, and why.
+    """
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = (
+        client_context(client).wrap_bio(to_client, to_server),
+        server_context(server).wrap_bio(to_server, to_client, server_side=True),
+    )
+    for _ in range(4):  # more than the flights of any handshake
+        for end in ends:
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError as error:
+                why = getattr(error, "verify_message", "") or error.reason or str(error)
+                raise SecurityError(f"these certificates do not work: {why}") from error
+    seconds = [ssl.cert_time_to_seconds(str(_peer(end)["notAfter"])) for end in ends]
+    return datetime.fromtimestamp(min(seconds), timezone.utc)
+
+
+def _peer(end: ssl.SSLObject) -> dict[str, object]:
+    return dict(end.getpeercert() or {})
