@@ -102,8 +102,18 @@ class Settings:
             insecure=_truth(env, "SEPPO_INSECURE"),
             max_frame_bytes=_integer(env, "SEPPO_MAX_FRAME_BYTES", default.max_frame_bytes, 1),
             tls_on_loopback=_truth(env, "PYRO_SSL"),
-            server_tls=_tls_files(env, "SERVER"),
-            client_tls=_tls_files(env, "CLIENT"),
+            server_tls=TlsFiles(
+                env.get("PYRO_SSL_CACERTS", ""),
+                env.get("PYRO_SSL_SERVERCERT", ""),
+                env.get("PYRO_SSL_SERVERKEY", ""),
+                env.get("PYRO_SSL_SERVERKEYPASSWD", ""),
+            ),
+            client_tls=TlsFiles(
+                env.get("PYRO_SSL_CACERTS", ""),
+                env.get("PYRO_SSL_CLIENTCERT", ""),
+                env.get("PYRO_SSL_CLIENTKEY", ""),
+                env.get("PYRO_SSL_CLIENTKEYPASSWD", ""),
+            ),
         )
 
 
@@ -119,15 +129,6 @@ def _truth(env: Mapping[str, str], name: str) -> bool:
     if text in ("", "0", "off", "no", "false"):
         return False
     raise ConfigurationError(name, repr(text), "1 or 0 is needed")
-
-
-def _tls_files(env: Mapping[str, str], side: str) -> TlsFiles:
-    return TlsFiles(
-        env.get("PYRO_SSL_CACERTS", ""),
-        env.get(f"PYRO_SSL_{side}CERT", ""),
-        env.get(f"PYRO_SSL_{side}KEY", ""),
-        env.get(f"PYRO_SSL_{side}KEYPASSWD", ""),
-    )
 
 
 def _number(env: Mapping[str, str], name: str, default: float) -> float:

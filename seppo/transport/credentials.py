@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from seppo.errors import SecurityError
 from seppo.settings import Settings
@@ -19,6 +19,12 @@ from seppo.transport import keys, tls
 from seppo.transport.address import Address
 from seppo.transport.keyfile import Key, ensure_key, key_path
 from seppo.transport.keys import Channel
+
+
+class HasSocket(Protocol):
+    """A connection, whose socket is replaced by an encrypted one."""
+
+    sock: socket.socket
 
 
 class Credentials:
@@ -98,7 +104,9 @@ class Credentials:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = sock.getpeername()
             if tls.wants_tls(self._settings, peer[0]):
-                sock = self._wrap_client(sock, deadline)
+                keys.set_time_left(sock, deadline)
+                sock = self._client_side().wrap_socket(sock, do_handshake_on_connect=False)
+                _handshake(sock)
             if key is not None:
                 binding = _client_binding(sock)
                 channel = Channel(address.object, binding)
@@ -112,21 +120,21 @@ class Credentials:
             raise
         return sock
 
-    def _wrap_client(self, sock: socket.socket, deadline: float) -> ssl.SSLSocket:
+    def _client_side(self) -> ssl.SSLContext:
         with self._lock:
             if self._client_context is None:
                 files = tls.client_files(self._settings)
                 self._client_context = tls.client_context(files)
-            context = self._client_context
-        return _wrap(context, sock, deadline, server_side=False)
+            return self._client_context
 
     def accept(
-        self, sock: socket.socket, role: str, deadline: float, keyless: bool = False
-    ) -> socket.socket:
-        """Return the socket of a client that has proved to be one of us.
+        self, connection: HasSocket, role: str, deadline: float, keyless: bool = False
+    ) -> None:
+        """Have a client prove to be one of us; encrypt the connection where that is wanted.
 
         Args:
-            sock: A connection that was accepted; nothing was read from it.
+            connection: A connection that was accepted; nothing was read from it. Its owner
+                closes its socket, also while we wait for the client.
             role: The name of the object that we publish.
             deadline: When the proof must be over, as ``time.monotonic()``.
             keyless: We are a name server, and ask for no more than TLS does.
@@ -136,15 +144,18 @@ class Credentials:
             TimeoutError: If it takes too long.
             OSError: If the connection breaks.
         """
-        here, there = sock.getsockname(), sock.getpeername()
+        here, there = connection.sock.getsockname(), connection.sock.getpeername()
         binding = keys.address_binding(there[:2], here[:2])
         if tls.wants_tls(self._settings, here[0]):
             context, certificate = self._server_side()
-            sock = _wrap(context, sock, deadline, server_side=True)
+            keys.set_time_left(connection.sock, deadline)
+            encrypted = connection.sock = context.wrap_socket(
+                connection.sock, server_side=True, do_handshake_on_connect=False
+            )
+            _handshake(encrypted)
             binding = tls.certificate_binding(certificate)
         if not keyless:
-            keys.prove_to_client(sock, self.key, Channel(role, binding), deadline)
-        return sock
+            keys.prove_to_client(connection.sock, self.key, Channel(role, binding), deadline)
 
     def _server_side(self) -> tuple[ssl.SSLContext, bytes]:
         with self._lock:
@@ -154,21 +165,11 @@ class Credentials:
             return self._server
 
 
-def _wrap(
-    context: ssl.SSLContext, sock: socket.socket, deadline: float, server_side: bool
-) -> ssl.SSLSocket:
-    """Encrypt a connection; on an error the plain socket is still the caller's to close."""
-    keys.set_time_left(sock, deadline)
-    wrapped = context.wrap_socket(sock, server_side=server_side, do_handshake_on_connect=False)
+def _handshake(sock: ssl.SSLSocket) -> None:
     try:
-        wrapped.do_handshake()  # the time limit is for all of it
+        sock.do_handshake()  # the socket's time limit is for all of it
     except ssl.SSLError as error:
-        wrapped.close()
         raise _tls_error(error) from error
-    except BaseException:
-        wrapped.close()
-        raise
-    return wrapped
 
 
 def _tls_error(error: ssl.SSLError) -> SecurityError:

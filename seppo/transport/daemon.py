@@ -130,9 +130,7 @@ class PyroServer:
     def _serve(self, connection: Connection) -> None:
         deadline = time.monotonic() + PROOF_SECONDS
         try:
-            connection.sock = self._credentials.accept(
-                connection.sock, self.address.object, deadline, self._keyless
-            )
+            self._credentials.accept(connection, self.address.object, deadline, self._keyless)
         except OSError as error:  # of many kinds, a SecurityError among them
             log.info("a connection is refused: %s", error)
             return

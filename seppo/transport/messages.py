@@ -49,7 +49,7 @@ class BoundedConnection(SocketConnection):  # type: ignore[misc]
         message_seconds: float,
         idle_seconds: float | None = None,
     ) -> None:
-        super().__init__(sock)
+        super().__init__(sock, keep_open=True)  # whoever accepted it closes it
         self._largest = largest
         self._serializer_ids = serializer_ids
         self._message_seconds = message_seconds
