@@ -43,6 +43,7 @@ from seppo.settings import Settings
 
 log = logging.getLogger(__name__)
 
+TOLD = 3  # refusals that an error tells; with a thousand workers they are all alike
 FAREWELL = 1.0  # seconds that the end of the process waits for the driver to let go
 
 _job_numbers = itertools.count(1)
@@ -350,7 +351,9 @@ def driver_for(settings: Settings) -> Driver | None:
             if refusals:
                 refused = any(isinstance(why, SecurityError) for why in refusals)
                 kind = SecurityError if refused else ProtocolError
-                raise kind("no worker can be used: " + "; ".join(map(str, refusals)))
+                more = len(refusals) - TOLD
+                told = [*map(str, refusals[:TOLD]), *([f"and {more} more"] if more > 0 else [])]
+                raise kind("no worker can be used: " + "; ".join(told))
             return None
     return driver
 
