@@ -95,7 +95,8 @@ class Channel:
     def begin_next(self) -> ChunkRun | None:
         """Return the chunk that runs, or begin the next; None if all was just taken back."""
         with self.lock:
-            if self.running is None:
+            if self.running is None or self.running.is_unwanted:
+                self.running = None
                 if not self.waiting:
                     return None
                 chunk, known = self.waiting.popleft()

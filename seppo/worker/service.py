@@ -92,9 +92,13 @@ class WorkerService:
         poll = select.poll()
         poll.register(sock, _HANG_UP)
         while not channel.is_closed:
-            if poll.poll(1000 * TICK):
+            try:
+                if poll.poll(1000 * TICK):
+                    channel.close()
+                self._look_after(channel)
+            except Exception:  # nobody else would interrupt what runs for this client
                 channel.close()
-            self._look_after(channel)
+                log.exception("a client is cut off")
         self._waker.wake()
         while not channel.is_released.wait(TICK):
             self._look_after(channel)
@@ -104,22 +108,32 @@ class WorkerService:
         began = run.burst_at if run is not None else None
         if run is None or began is None:
             return
-        lasted = time.perf_counter() - began
+        now = time.perf_counter()
+        lasted = now - began
         if run.is_unwanted and channel.running is run:
-            if lasted >= SWALLOWED:
-                log.error("an item cannot be interrupted: this worker ends")
-                os._exit(EXIT_STUCK)
+            if now - max(began, run.unwanted_at) >= SWALLOWED:
+                self._end()
             self._interrupt(run)
         elif lasted >= LONG_BURST:
             run.pause()
             if channel.receive():
-                self._interrupt(run)
-            if lasted >= LONG_ITEM:
+                self._interrupt(run)  # what waits behind it will begin soon
+            elif lasted >= LONG_ITEM:
                 channel.give_back_all()
             if channel.wants_write:
                 channel.flush()
             # The main thread may have come back meanwhile, and look at its sockets only.
             self._waker.wake()
+
+    def _end(self) -> None:
+        try:
+            # Not in this thread: the item may hold a lock that logging needs.
+            message = "an item cannot be interrupted: this worker ends"
+            teller = threading.Thread(target=log.error, args=(message,), daemon=True)
+            teller.start()
+            teller.join(TICK)
+        finally:
+            os._exit(EXIT_STUCK)
 
     def _interrupt(self, run: ChunkRun) -> None:
         if run.interruptible:
