@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from seppo.errors import SecurityError
@@ -118,18 +119,31 @@ class Credentials:
                 files = tls.client_files(self._settings)
                 self._client_context = tls.client_context(files)
             context = self._client_context
-        return _wrap(context, sock, deadline, server_side=False)
+        wrapped = context.wrap_socket(sock, do_handshake_on_connect=False)
+        try:
+            _handshake(wrapped, deadline)
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
 
     def accept(
-        self, sock: socket.socket, role: str, deadline: float, keyless: bool = False
-    ) -> socket.socket:
-        """Return the socket of a client that has proved to be one of us.
+        self,
+        sock: socket.socket,
+        role: str,
+        deadline: float,
+        keyless: bool,
+        adopt: Callable[[socket.socket], None],
+    ) -> None:
+        """Go through the proofs with a client; when it returns, the client is one of us.
 
         Args:
             sock: A connection that was accepted; nothing was read from it.
             role: The name of the object that we publish.
             deadline: When the proof must be over, as ``time.monotonic()``.
             keyless: We are a name server, and ask for no more than TLS does.
+            adopt: Is given the socket that encrypts the connection, if one does, before
+                the client can make us wait.
 
         Raises:
             SecurityError: If the client cannot prove it.
@@ -140,11 +154,12 @@ class Credentials:
         binding = keys.address_binding(there[:2], here[:2])
         if tls.wants_tls(self._settings, here[0]):
             context, certificate = self._server_side()
-            sock = _wrap(context, sock, deadline, server_side=True)
+            sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            adopt(sock)
+            _handshake(sock, deadline)
             binding = tls.certificate_binding(certificate)
         if not keyless:
             keys.prove_to_client(sock, self.key, Channel(role, binding), deadline)
-        return sock
 
     def _server_side(self) -> tuple[ssl.SSLContext, bytes]:
         with self._lock:
@@ -154,21 +169,12 @@ class Credentials:
             return self._server
 
 
-def _wrap(
-    context: ssl.SSLContext, sock: socket.socket, deadline: float, server_side: bool
-) -> ssl.SSLSocket:
-    """Encrypt a connection; on an error the plain socket is still the caller's to close."""
-    keys.set_time_left(sock, deadline)
-    wrapped = context.wrap_socket(sock, server_side=server_side, do_handshake_on_connect=False)
+def _handshake(wrapped: ssl.SSLSocket, deadline: float) -> None:
+    keys.set_time_left(wrapped, deadline)
     try:
         wrapped.do_handshake()  # the time limit is for all of it
     except ssl.SSLError as error:
-        wrapped.close()
         raise _tls_error(error) from error
-    except BaseException:
-        wrapped.close()
-        raise
-    return wrapped
 
 
 def _tls_error(error: ssl.SSLError) -> SecurityError:

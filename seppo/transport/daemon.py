@@ -130,8 +130,8 @@ class PyroServer:
     def _serve(self, connection: Connection) -> None:
         deadline = time.monotonic() + PROOF_SECONDS
         try:
-            connection.sock = self._credentials.accept(
-                connection.sock, self.address.object, deadline, self._keyless
+            self._credentials.accept(
+                connection.sock, self.address.object, deadline, self._keyless, connection.adopt
             )
         except OSError as error:  # of many kinds, a SecurityError among them
             log.info("a connection is refused: %s", error)
@@ -149,7 +149,7 @@ class PyroServer:
 
     def _serve_stranger(self, connection: Connection) -> None:
         pyro = BoundedConnection(
-            connection.sock, LARGEST_STRANGE, PYROS, MESSAGE_SECONDS, PROOF_SECONDS
+            connection.sock, LARGEST_STRANGE, PYROS, MESSAGE_SECONDS, PROOF_SECONDS, plain=True
         )
         if self._pyro._handshake(pyro):
             pyro.idle_seconds = IDLE_SECONDS

@@ -217,8 +217,10 @@ def send_before(sock: socket.socket, data: bytes, deadline: float) -> None:
     Raises:
         TimeoutError: If the peer does not take it by then.
     """
-    set_time_left(sock, deadline)
-    sock.sendall(data)  # its time limit is for all of it, not for each part
+    view = memoryview(data)
+    while view:  # sendall of a TLS socket has a time limit for each part, not for all
+        set_time_left(sock, deadline)
+        view = view[sock.send(view) :]
 
 
 def set_time_left(sock: socket.socket, deadline: float) -> None:
