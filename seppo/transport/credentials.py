@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from seppo.errors import SecurityError
@@ -105,8 +106,8 @@ class Credentials:
                 channel = Channel(address.object, binding)
                 try:
                     keys.prove_to_server(sock, key, channel, deadline)
-                except ssl.SSLError as error:
-                    raise _tls_error(error) from error
+                except OSError as error:
+                    raise what_tls_says(sock, error) from error
             sock.settimeout(timeout)
         except BaseException:
             sock.close()
@@ -156,7 +157,13 @@ class Credentials:
             context, certificate = self._server_side()
             sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             adopt(sock)
-            _handshake(sock, deadline)
+            try:
+                _handshake(sock, deadline)
+            except SecurityError as error:
+                if getattr(error.__cause__, "reason", "") == "WRONG_VERSION_NUMBER":
+                    with suppress(OSError):  # OpenSSL says nothing to a peer that has no TLS
+                        socket.socket.send(sock, keys.TLS_REFUSAL)
+                raise
             binding = tls.certificate_binding(certificate)
         if not keyless:
             keys.prove_to_client(sock, self.key, Channel(role, binding), deadline)
@@ -177,13 +184,31 @@ def _handshake(wrapped: ssl.SSLSocket, deadline: float) -> None:
         raise _tls_error(error) from error
 
 
-def _tls_error(error: ssl.SSLError) -> SecurityError:
+def _tls_error(error: ssl.SSLError) -> OSError:
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return ConnectionError("the peer closed the connection")
     what = getattr(error, "verify_message", "") or error.reason or str(error)
     return SecurityError(
         f"TLS was refused ({str(what).lower().replace('_', ' ')}): both sides need "
         "certificates of one authority, as 'seppo keys new' makes them, and both must be in "
         "agreement about --insecure"
     )
+
+
+def what_tls_says(sock: socket.socket, error: OSError) -> OSError:
+    """Return the refusal of our certificate as a SecurityError, if that is behind an error.
+
+    In TLS 1.3 a server refuses it when for us the handshake is over: it may be hidden
+    behind a broken connection.
+    """
+    if isinstance(error, ConnectionError) and isinstance(sock, ssl.SSLSocket):
+        try:
+            sock.recv(1)
+        except ssl.SSLError as alert:
+            error = alert
+        except OSError:
+            pass
+    return _tls_error(error) if isinstance(error, ssl.SSLError) else error
 
 
 def _client_binding(sock: socket.socket) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any
 from Pyro5 import errors, protocol
 
 from seppo.transport.address import Address
-from seppo.transport.credentials import Credentials
+from seppo.transport.credentials import Credentials, what_tls_says
 from seppo.transport.messages import (
     JSON,
     LARGEST_ANSWER,
@@ -99,10 +99,12 @@ def _connected(
         yield sock
     except BaseException as error:
         if sock is not None:
+            if keyless and isinstance(error, OSError):
+                error = what_tls_says(sock, error)
             sock.close()
         match error:
             case PermissionError():  # a SecurityError, which says what to do
-                raise
+                raise error
             case TimeoutError() | errors.TimeoutError():
                 raise TimeoutError(f"{address} did not answer within {timeout} s") from error
             case OSError() | errors.CommunicationError():

@@ -29,7 +29,7 @@ from seppo.payload.protocol import PROTOCOL_VERSION
 from seppo.transport import keys
 from seppo.transport.address import Address
 from seppo.transport.messages import JSON
-from seppo.transport.nameserver import MARK, Entry
+from seppo.transport.nameserver import Entry
 
 DEADLINE = 20.0  # seconds
 NAMESERVER = "Pyro.NameServer"
@@ -84,6 +84,11 @@ def send_all(sock: socket.socket, data: bytes) -> None:
     """Send what can be sent: the other side may have hung up already."""
     with contextlib.suppress(OSError):
         sock.sendall(data)
+
+
+def exactly(sock: socket.socket, size: int) -> bytes:
+    """Return so many bytes."""
+    return keys.receive_exactly(sock, size, time.monotonic() + DEADLINE)
 
 
 def receive_all(sock: socket.socket, seconds: float = DEADLINE) -> bytes:
@@ -256,7 +261,13 @@ class Relay(Listener):
             self._sockets.append(sock)
         while True:
             for ready in select.select([sock, there], [], [], DEADLINE)[0]:
-                data = ready.recv(1 << 16)
+                ready.settimeout(0)
+                try:
+                    data = ready.recv(1 << 16)
+                except ssl.SSLWantReadError:
+                    continue  # TLS's own business
+                finally:
+                    ready.settimeout(DEADLINE)
                 if not data:
                     reset(sock)
                     reset(there)
@@ -443,30 +454,3 @@ def register(nameserver: Any, *entries: Entry) -> None:
     """Register false entries."""
     for entry in entries:
         nameserver.register(entry)
-
-
-__all__ = [
-    "DEADLINE",
-    "MARK",
-    "Authority",
-    "BlackHole",
-    "Canary",
-    "FakeWorker",
-    "Relay",
-    "Toll",
-    "call_raw",
-    "channel_of",
-    "connect",
-    "family_of",
-    "greeting",
-    "listeners",
-    "message",
-    "receive_all",
-    "register",
-    "request",
-    "reset",
-    "rogue",
-    "send_all",
-    "status",
-    "trusting_anybody",
-]
