@@ -9,6 +9,7 @@ Apart from ``nameserver``, which asks one: clients need not load a server.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import Any
 
@@ -125,9 +126,11 @@ class NameServerThread:
 
 
 def ignore_warnings_of_parsers() -> None:
-    """Keep a stranger from filling this process's standard error.
+    """Keep strangers from filling this process's standard error.
 
     Python's own parser, which reads serpent, warns of thousands of odd literals in one
-    message. It is for processes that are a name server and nothing else.
+    message, and Pyro5 logs an error for each message of a wrong kind. It is for processes
+    that are a name server and nothing else.
     """
     warnings.simplefilter("ignore", SyntaxWarning)
+    logging.getLogger("Pyro5").setLevel(logging.CRITICAL)

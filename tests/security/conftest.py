@@ -1,5 +1,7 @@
 """A cluster to be attacked, apart from the one of the other tests."""
 
+import threading
+
 import pytest
 from attack import Canary
 from cluster import Cluster
@@ -10,7 +12,18 @@ REAL = ("PYRO_NS_HOST", "PYRO_NS_PORT")
 @pytest.fixture(scope="session")
 def attacked_cluster():
     with Cluster(2) as cluster:
+        # Each refusal is logged: a full pipe would stop who writes there.
+        for process in (cluster.workers, cluster.nameserver):
+            threading.Thread(target=_drain, args=(process.stdout,)).start()
         yield cluster
+
+
+def _drain(pipe):
+    try:
+        for _ in pipe:
+            pass
+    except ValueError:
+        pass  # it was closed
 
 
 @pytest.fixture
