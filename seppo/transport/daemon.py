@@ -123,6 +123,7 @@ class PyroServer:
             self.address = Address(name, told, self.listener.port)
             self._pyro = pyro_config.make_daemon(self.address)
             self._pyro.register(published, objectId=name)
+            self.listener.listen()
         except BaseException:
             self.listener.close()
             raise

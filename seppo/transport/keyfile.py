@@ -86,10 +86,14 @@ def read_key(path: Path) -> Key:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise SecurityError(f"the key file {path} cannot be read: {error.strerror}") from error
-    with os.fdopen(fd, "rb") as file:
+        raise SecurityError(
+            f"the key file {path} cannot be read: {error.strerror}; {ADVICE}"
+        ) from error
+    try:
         check_private("key file", path, os.fstat(fd))
-        text = file.read(LARGEST_FILE)
+        text = os.read(fd, LARGEST_FILE)
+    finally:
+        os.close(fd)  # (to open a directory as a file object would be an error of its own)
     try:
         secret = bytes.fromhex(text.decode("ascii"))
     except ValueError:

@@ -91,7 +91,6 @@ class Listener:
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._sock.bind(address)
-            self._sock.listen(BACKLOG)
             self._sock.setblocking(False)
         except BaseException:
             self._sock.close()
@@ -104,6 +103,14 @@ class Listener:
         self._closing = False
         self._waker = Waker()
         self._thread = threading.Thread(target=self._accept_all, name="seppo-accept", daemon=True)
+
+    def listen(self) -> None:
+        """Let peers connect, from now on, when all that they need to prove is at hand.
+
+        Raises:
+            OSError: If the port cannot be listened on.
+        """
+        self._sock.listen(BACKLOG)
 
     def start(self) -> None:
         """Begin to accept."""

@@ -84,6 +84,18 @@ def attach(credentials: Credentials, address: Address, timeout: float) -> socket
     return sock
 
 
+def knock(address: Address, timeout: float) -> None:
+    """Find out whether anybody listens there, without a word.
+
+    Raises:
+        OSError: If nobody does.
+    """
+    try:
+        socket.create_connection((address.host, address.port), timeout).close()
+    except UnicodeError as error:  # what the codec for host names raises for odd ones
+        raise ConnectionError(f"{address.host!r} is no name of a host") from error
+
+
 @contextmanager
 def _connected(
     credentials: Credentials,
