@@ -93,4 +93,4 @@ def test_long_junk_is_shown_cut():
 
 
 def test_an_address_can_be_a_key():
-    assert {Address("a", "h", 1): 2}[Address.parse("PYRO:a@h:1")] == 2
+    assert {Address("a", "10.0.0.1", 1): 2}[Address.parse("PYRO:a@10.0.0.1:1")] == 2
