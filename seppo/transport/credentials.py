@@ -201,7 +201,8 @@ def what_tls_says(sock: socket.socket, error: OSError) -> OSError:
     In TLS 1.3 a server refuses it when for us the handshake is over: it may be hidden
     behind a broken connection.
     """
-    if isinstance(error, ConnectionError) and isinstance(sock, ssl.SSLSocket):
+    is_broken = isinstance(error, (ConnectionError, ssl.SSLEOFError))
+    if is_broken and isinstance(sock, ssl.SSLSocket):
         try:
             sock.recv(1)
         except ssl.SSLError as alert:

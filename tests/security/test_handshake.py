@@ -12,6 +12,7 @@ from attack import (
     connect,
     exactly,
     greeting,
+    half_close,
     message,
     receive_all,
     register,
@@ -76,6 +77,7 @@ def test_who_says_nothing_of_a_key_is_refused(worker, canary):
     ):
         with connect(worker) as sock:
             send_all(sock, bytes_sent)
+            half_close(sock)
             assert receive_all(sock)[REPLY:] == b""
 
 

@@ -170,7 +170,7 @@ def test_a_client_refuses_a_server_and_itself(cluster, worker, files, tmp_path, 
     else:
         theirs = {**files, **Authority().write(tmp_path)}
     credentials = Credentials(Settings.load(theirs))
-    for _ in range(5):  # the refusal must not be lost on its way
+    for _ in range(30):  # the refusal must not be lost on its way
         with pytest.raises(SecurityError, match=r"seppo keys new|certificates"):
             attach(credentials, worker, 5.0)
     with pytest.raises(SecurityError):

@@ -86,6 +86,12 @@ def send_all(sock: socket.socket, data: bytes) -> None:
         sock.sendall(data)
 
 
+def half_close(sock: socket.socket) -> None:
+    """Say that nothing more will come."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+
+
 def exactly(sock: socket.socket, size: int) -> bytes:
     """Return so many bytes."""
     return keys.receive_exactly(sock, size, time.monotonic() + DEADLINE)
@@ -147,8 +153,7 @@ def call_raw(port: int, *requests: bytes) -> bytes:
     """Greet a name server, send it these, and return what it answers until it hangs up."""
     with socket.create_connection(("127.0.0.1", port), DEADLINE) as sock:
         send_all(sock, greeting() + b"".join(requests))
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_WR)
+        half_close(sock)
         return receive_all(sock)
 
 
