@@ -11,7 +11,7 @@ from typing import Any
 from seppo.cli.security import add_insecure, add_key_file, warn_if_insecure, with_key_file
 from seppo.settings import Settings
 from seppo.transport.credentials import Credentials
-from seppo.transport.registry import NameServerThread
+from seppo.transport.registry import NameServerThread, ignore_warnings_of_parsers
 
 
 def add_parser(verbs: Any) -> None:
@@ -36,6 +36,7 @@ def execute(arguments: argparse.Namespace) -> int:
         settings = replace(settings, ns_host=arguments.host)
     if arguments.port is not None:
         settings = replace(settings, ns_port=arguments.port)
+    ignore_warnings_of_parsers()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())

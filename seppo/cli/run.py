@@ -21,7 +21,7 @@ from seppo.payload.place import INSIDE
 from seppo.settings import Settings
 from seppo.transport.credentials import Credentials
 from seppo.transport.keyfile import ensure_key
-from seppo.transport.registry import NameServerThread
+from seppo.transport.registry import NameServerThread, ignore_warnings_of_parsers
 from seppo.worker.launcher import Launcher, launcher
 from seppo.worker.supervisor import Supervisor
 
@@ -68,6 +68,7 @@ def _run_with(
     arguments: argparse.Namespace, workers_launcher: Launcher, count: int, key_file: str
 ) -> int:
     settings = replace(Settings.load(), host="127.0.0.1", key_file=key_file)
+    ignore_warnings_of_parsers()
     nameserver = NameServerThread("127.0.0.1", 0, Credentials(settings))
     settings = replace(settings, ns_host=nameserver.host, ns_port=nameserver.port)
     supervisor = Supervisor(settings, count, workers_launcher=workers_launcher)

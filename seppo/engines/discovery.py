@@ -8,6 +8,7 @@ one delays nobody.
 from __future__ import annotations
 
 import logging
+import random
 import sys
 import threading
 import time
@@ -22,13 +23,16 @@ from seppo.settings import Settings
 from seppo.transport.address import Address
 from seppo.transport.credentials import Credentials
 from seppo.transport.nameserver import Entry, NameServer
-from seppo.transport.proxy import attach
+from seppo.transport.proxy import attach, knock
 from seppo.transport.stream import Stream
 
 log = logging.getLogger(__name__)
 
 INTERVAL = 1.0  # seconds between looks while there are jobs; joining takes less than 2 s
 CONNECTORS = 32  # threads that connect; a thousand workers on one host take well under 1 s
+MOST_CONNECTORS = 256  # threads, when those that there are all wait for the dead
+HELD_UP = 0.1  # seconds without any news, after which there are more of them
+WAIT_FOR_ALL = 10.0  # seconds that the first call waits while entries have not been tried
 SILENT = 5.0  # seconds until an address that did not answer in time is tried again
 STRAGGLERS = 0.25  # seconds that the first call waits for more workers after the first one
 
@@ -91,15 +95,20 @@ class Discovery:
         entries = self._nameserver.find(self._settings.group)
         addresses = {entry.address for entry in entries}
         self._try(entries)
-        deadline = time.monotonic() + 2 * self._settings.connect_timeout
+        began = time.monotonic()
+        deadline = began + 2 * self._settings.connect_timeout
         with self._changed:
             while self._trying & addresses:
-                arrived = any(map(self._is_known, addresses))
-                if arrived:
-                    deadline = min(deadline, time.monotonic() + STRAGGLERS)
-                left = deadline - time.monotonic()
-                if left <= 0 or (not self._changed.wait(left) and arrived):
+                now = time.monotonic()
+                if any(map(self._is_known, addresses)):
+                    deadline = min(deadline, now + STRAGGLERS)
+                elif not self._entries.empty():  # the dead hold us up: it is nobody's fault
+                    longer = now + 2 * self._settings.connect_timeout
+                    deadline = min(longer, began + WAIT_FOR_ALL)
+                if deadline <= now:
                     break
+                if not self._changed.wait(min(deadline - now, HELD_UP)):
+                    self._hire(CONNECTORS)
             if any(map(self._is_known, addresses)):
                 return []
             return [why for address, why in self._refusals.items() if address in addresses]
@@ -129,7 +138,11 @@ class Discovery:
                 log.debug("%s", error)  # the workers that are connected do without it
 
     def _try(self, entries: Collection[Entry]) -> None:
+        # In any order, lest false names that sort first are always first; but those last that
+        # have kept us waiting before.
+        entries = random.Random().sample(list(entries), len(entries))
         with self._changed:
+            entries.sort(key=lambda entry: entry.address in self._silent)
             for entry in entries:
                 if entry.address in self._trying or self._is_known(entry.address):
                     continue
@@ -138,10 +151,18 @@ class Discovery:
                 self._trying.add(entry.address)
                 self._entries.put(entry)
                 if self._n_connectors < min(CONNECTORS, len(self._trying)):
-                    self._n_connectors += 1
-                    threading.Thread(
-                        target=self._connect_all, name="seppo-connect", daemon=True
-                    ).start()
+                    self._hire(1)
+            found = {entry.address for entry in entries}
+            for told in (self._silent, self._refusals):  # of others nobody wants to know
+                for address in told.keys() - found:
+                    del told[address]
+
+    def _hire(self, n_wanted: int) -> None:
+        """Have more threads connect, if there is anything to do for them."""
+        room = MOST_CONNECTORS - self._n_connectors
+        for _ in range(min(n_wanted, room, self._entries.qsize())):
+            self._n_connectors += 1
+            threading.Thread(target=self._connect_all, name="seppo-connect", daemon=True).start()
 
     def _connect_all(self) -> None:
         """Connect to entries as long as there are any."""
@@ -174,12 +195,13 @@ class Discovery:
                     self._changed.notify_all()
 
     def _connect(self, entry: Entry) -> Arrival:
+        timeout = self._settings.connect_timeout
         if not entry.speaks_our_protocol:
+            knock(entry.address, timeout)  # one that is dead is none that refuses us
             raise ProtocolError(
                 f"it speaks protocol {entry.facts.get('protocol', '?')}, this is "
                 f"{PROTOCOL_VERSION}: install the same seppo on both sides"
             )
-        timeout = self._settings.connect_timeout
         sock = attach(self._credentials, entry.address, timeout)
         try:
             stream = Stream(sock, self._settings.max_frame_bytes)

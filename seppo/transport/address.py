@@ -35,16 +35,25 @@ class Address:
 
         Raises:
             ProtocolError: If it is anything else: another form of URI would have Pyro5
-                look names up or open Unix sockets on the word of a stranger.
+                look names up or open Unix sockets on the word of a stranger. The host is
+                an IP address, as workers tell it: looking up a name has no time limit.
         """
         match = _URI.fullmatch(uri)
-        if match is None or not 0 < int(match["port"]) < 65536:
+        if match is None or not 0 < int(match["port"]) < 65536 or not _is_ip(match["host"]):
             raise ProtocolError(f"not the address of a worker: {uri[:100]!r}")
         return cls(match["name"], match["host"].strip("[]"), int(match["port"]))
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"PYRO:{self.object}@{host}:{self.port}"
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def address_to_tell(host: str) -> str:

@@ -11,7 +11,9 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any, Protocol
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 from seppo.errors import SecurityError
 from seppo.settings import Settings
@@ -19,12 +21,6 @@ from seppo.transport import keys, tls
 from seppo.transport.address import Address
 from seppo.transport.keyfile import Key, ensure_key, key_path
 from seppo.transport.keys import Channel
-
-
-class HasSocket(Protocol):
-    """A connection, whose socket is replaced by an encrypted one."""
-
-    sock: socket.socket
 
 
 class Credentials:
@@ -104,58 +100,73 @@ class Credentials:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = sock.getpeername()
             if tls.wants_tls(self._settings, peer[0]):
-                keys.set_time_left(sock, deadline)
-                sock = self._client_side().wrap_socket(sock, do_handshake_on_connect=False)
-                _handshake(sock)
+                sock = self._wrap_client(sock, deadline)
             if key is not None:
                 binding = _client_binding(sock)
                 channel = Channel(address.object, binding)
                 try:
                     keys.prove_to_server(sock, key, channel, deadline)
-                except ssl.SSLError as error:
-                    raise _tls_error(error) from error
+                except OSError as error:
+                    raise what_tls_says(sock, error) from error
             sock.settimeout(timeout)
         except BaseException:
             sock.close()
             raise
         return sock
 
-    def _client_side(self) -> ssl.SSLContext:
+    def _wrap_client(self, sock: socket.socket, deadline: float) -> ssl.SSLSocket:
         with self._lock:
             if self._client_context is None:
                 files = tls.client_files(self._settings)
                 self._client_context = tls.client_context(files)
-            return self._client_context
+            context = self._client_context
+        wrapped = context.wrap_socket(sock, do_handshake_on_connect=False)
+        try:
+            _handshake(wrapped, deadline)
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
 
     def accept(
-        self, connection: HasSocket, role: str, deadline: float, keyless: bool = False
+        self,
+        sock: socket.socket,
+        role: str,
+        deadline: float,
+        keyless: bool,
+        adopt: Callable[[socket.socket], None],
     ) -> None:
-        """Have a client prove to be one of us; encrypt the connection where that is wanted.
+        """Go through the proofs with a client; when it returns, the client is one of us.
 
         Args:
-            connection: A connection that was accepted; nothing was read from it. Its owner
-                closes its socket, also while we wait for the client.
+            sock: A connection that was accepted; nothing was read from it.
             role: The name of the object that we publish.
             deadline: When the proof must be over, as ``time.monotonic()``.
             keyless: We are a name server, and ask for no more than TLS does.
+            adopt: Is given the socket that encrypts the connection, if one does, before
+                the client can make us wait.
 
         Raises:
             SecurityError: If the client cannot prove it.
             TimeoutError: If it takes too long.
             OSError: If the connection breaks.
         """
-        here, there = connection.sock.getsockname(), connection.sock.getpeername()
+        here, there = sock.getsockname(), sock.getpeername()
         binding = keys.address_binding(there[:2], here[:2])
         if tls.wants_tls(self._settings, here[0]):
             context, certificate = self._server_side()
-            keys.set_time_left(connection.sock, deadline)
-            encrypted = connection.sock = context.wrap_socket(
-                connection.sock, server_side=True, do_handshake_on_connect=False
-            )
-            _handshake(encrypted)
+            sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            adopt(sock)
+            try:
+                _handshake(sock, deadline)
+            except SecurityError as error:
+                if getattr(error.__cause__, "reason", "") == "WRONG_VERSION_NUMBER":
+                    with suppress(OSError):  # OpenSSL says nothing to a peer that has no TLS
+                        socket.socket.send(sock, keys.TLS_REFUSAL)
+                raise
             binding = tls.certificate_binding(certificate)
         if not keyless:
-            keys.prove_to_client(connection.sock, self.key, Channel(role, binding), deadline)
+            keys.prove_to_client(sock, self.key, Channel(role, binding), deadline)
 
     def _server_side(self) -> tuple[ssl.SSLContext, bytes]:
         with self._lock:
@@ -165,20 +176,40 @@ class Credentials:
             return self._server
 
 
-def _handshake(sock: ssl.SSLSocket) -> None:
+def _handshake(wrapped: ssl.SSLSocket, deadline: float) -> None:
+    keys.set_time_left(wrapped, deadline)
     try:
-        sock.do_handshake()  # the socket's time limit is for all of it
+        wrapped.do_handshake()  # the time limit is for all of it
     except ssl.SSLError as error:
         raise _tls_error(error) from error
 
 
-def _tls_error(error: ssl.SSLError) -> SecurityError:
+def _tls_error(error: ssl.SSLError) -> OSError:
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return ConnectionError("the peer closed the connection")
     what = getattr(error, "verify_message", "") or error.reason or str(error)
     return SecurityError(
         f"TLS was refused ({str(what).lower().replace('_', ' ')}): both sides need "
         "certificates of one authority, as 'seppo keys new' makes them, and both must be in "
         "agreement about --insecure"
     )
+
+
+def what_tls_says(sock: socket.socket, error: OSError) -> OSError:
+    """Return the refusal of our certificate as a SecurityError, if that is behind an error.
+
+    In TLS 1.3 a server refuses it when for us the handshake is over: it may be hidden
+    behind a broken connection.
+    """
+    is_broken = isinstance(error, (ConnectionError, ssl.SSLEOFError))
+    if is_broken and isinstance(sock, ssl.SSLSocket):
+        try:
+            sock.recv(1)
+        except ssl.SSLError as alert:
+            error = alert
+        except OSError:
+            pass
+    return _tls_error(error) if isinstance(error, ssl.SSLError) else error
 
 
 def _client_binding(sock: socket.socket) -> bytes:

@@ -123,6 +123,7 @@ class PyroServer:
             self.address = Address(name, told, self.listener.port)
             self._pyro = pyro_config.make_daemon(self.address)
             self._pyro.register(published, objectId=name)
+            self.listener.listen()
         except BaseException:
             self.listener.close()
             raise
@@ -130,7 +131,9 @@ class PyroServer:
     def _serve(self, connection: Connection) -> None:
         deadline = time.monotonic() + PROOF_SECONDS
         try:
-            self._credentials.accept(connection, self.address.object, deadline, self._keyless)
+            self._credentials.accept(
+                connection.sock, self.address.object, deadline, self._keyless, connection.adopt
+            )
         except OSError as error:  # of many kinds, a SecurityError among them
             log.info("a connection is refused: %s", error)
             return
@@ -147,7 +150,7 @@ class PyroServer:
 
     def _serve_stranger(self, connection: Connection) -> None:
         pyro = BoundedConnection(
-            connection.sock, LARGEST_STRANGE, PYROS, MESSAGE_SECONDS, PROOF_SECONDS
+            connection.sock, LARGEST_STRANGE, PYROS, MESSAGE_SECONDS, PROOF_SECONDS, plain=True
         )
         if self._pyro._handshake(pyro):
             pyro.idle_seconds = IDLE_SECONDS

@@ -9,7 +9,8 @@
 A proof is an HMAC-SHA256 over who proves, the role of the server (worker, supervisor),
 both versions and nonces, and the *channel*: what both ends can see of the connection and
 nobody in between can forge. Over TLS that is the hash of the server's certificate, without
-it the addresses and ports of both ends. So a proof is of no use on another connection
+it the addresses and ports of both ends, and on loopback, where all machines have the same
+addresses, the machine. So a proof is of no use on another connection
 (replay), to its own sender (reflection), or to somebody in between (relay), and the server
 proves itself first: a false one learns nothing from the client and can give it nothing.
 
@@ -19,8 +20,10 @@ three-pass mutual authentication of ISO/IEC 9798-4.
 
 from __future__ import annotations
 
+import functools
 import hmac
 import ipaddress
+import os
 import secrets
 import socket
 import struct
@@ -36,6 +39,11 @@ NONCE = 32  # bytes
 _HELLO = struct.Struct(f"!8sH{NONCE}s")
 _REPLY = struct.Struct(f"!8sH{NONCE}s32s")
 _PROOF = 32  # bytes of SHA-256
+
+# How TLS records begin (RFC 8446, 5.1), for two who do not agree about using it.
+TLS_HELLO = b"\x16\x03"
+TLS_ALERT = b"\x15\x03"
+TLS_REFUSAL = TLS_ALERT + b"\x01\x00\x02\x02\x46"  # fatal: protocol_version
 
 
 @dataclass(frozen=True)
@@ -54,16 +62,32 @@ class Channel:
 def address_binding(client: tuple[str, int], server: tuple[str, int]) -> bytes:
     """Return the binding of a connection without TLS: the ends' addresses and ports.
 
-    >>> address_binding(("127.0.0.1", 5), ("::ffff:127.0.0.1", 6))
-    b'tcp 127.0.0.1 5 127.0.0.1 6'
+    On loopback it names the machine, too. Else somebody with a foot on two machines whose
+    users share a key (a home directory on the network) could listen on the one, connect on
+    the other from the client's very port number, and pass everything on.
+
+    >>> address_binding(("10.0.0.1", 5), ("::ffff:10.0.0.2", 6))
+    b'tcp 10.0.0.1 5 10.0.0.2 6'
     """
-    (c_host, c_port), (s_host, s_port) = client, server
-    return f"tcp {_plain(c_host)} {c_port} {_plain(s_host)} {s_port}".encode()
+    c_host, s_host = _plain(client[0]), _plain(server[0])
+    binding = f"tcp {c_host} {client[1]} {s_host} {server[1]}".encode()
+    return binding + b" " + _place() if s_host.is_loopback else binding
 
 
-def _plain(host: str) -> str:
+def _plain(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     address = ipaddress.ip_address(host.partition("%")[0])
-    return str(getattr(address, "ipv4_mapped", None) or address)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+@functools.cache
+def _place() -> bytes:
+    """Return what is the same for all processes on one loopback interface, and nowhere else."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/net')}".encode()
+    except OSError:  # not Linux, where there is one loopback interface for each machine
+        return socket.gethostname().encode()
 
 
 def _proof(
@@ -180,7 +204,14 @@ def prove_to_server(sock: socket.socket, key: Key, channel: Channel, deadline: f
     """
     proof = ClientProof(key, channel)
     send_before(sock, proof.hello(), deadline)
-    send_before(sock, proof.answer(receive_exactly(sock, proof.reply_size, deadline)), deadline)
+    head = receive_exactly(sock, len(TLS_ALERT), deadline)
+    if head == TLS_ALERT:
+        raise SecurityError(
+            "it speaks TLS, and we do not: both must be in agreement about --insecure "
+            "(SEPPO_INSECURE) and PYRO_SSL"
+        )
+    reply = head + receive_exactly(sock, proof.reply_size - len(head), deadline)
+    send_before(sock, proof.answer(reply), deadline)
 
 
 def prove_to_client(sock: socket.socket, key: Key, channel: Channel, deadline: float) -> None:
@@ -190,6 +221,8 @@ def prove_to_client(sock: socket.socket, key: Key, channel: Channel, deadline: f
     """
     proof = ServerProof(key, channel)
     hello = receive_exactly(sock, proof.hello_size, deadline)
+    if hello.startswith(TLS_HELLO):  # say so in its own words, for its user to understand
+        send_before(sock, TLS_REFUSAL, deadline)
     send_before(sock, proof.reply(hello), deadline)
     proof.check(receive_exactly(sock, proof.answer_size, deadline))
 
@@ -217,8 +250,10 @@ def send_before(sock: socket.socket, data: bytes, deadline: float) -> None:
     Raises:
         TimeoutError: If the peer does not take it by then.
     """
-    set_time_left(sock, deadline)
-    sock.sendall(data)  # its time limit is for all of it, not for each part
+    view = memoryview(data)
+    while view:  # sendall of a TLS socket has a time limit for each part, not for all
+        set_time_left(sock, deadline)
+        view = view[sock.send(view) :]
 
 
 def set_time_left(sock: socket.socket, deadline: float) -> None:

@@ -32,12 +32,23 @@ class Connection:
     """A connection that was accepted.
 
     Attributes:
-        sock: Its socket; whoever encrypts it puts the encrypted one here.
+        sock: Its socket.
     """
 
     def __init__(self, sock: socket.socket, listener: Listener) -> None:
         self.sock = sock
         self._listener = listener
+        self._is_over = False
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Go on with the socket that encrypts this connection.
+
+        Call it before the first byte is waited for: wrapping took the descriptor away from
+        the plain socket, so that nobody could end the connection any more.
+        """
+        self.sock = sock
+        if self._is_over:  # it was told to leave just now, on the plain socket
+            self.hang_up()
 
     def trust(self) -> None:
         """Say that the peer has proved to be one of us."""
@@ -49,8 +60,11 @@ class Connection:
 
     def hang_up(self) -> None:
         """End the connection; whoever reads from it notices. From any thread."""
+        self._is_over = True
         with suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
+            # Not SSLSocket's own: it would let go of the encryption first, and another
+            # thread that sends at this moment would send in plain text.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
 
 class Listener:
@@ -77,7 +91,6 @@ class Listener:
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._sock.bind(address)
-            self._sock.listen(BACKLOG)
             self._sock.setblocking(False)
         except BaseException:
             self._sock.close()
@@ -90,6 +103,14 @@ class Listener:
         self._closing = False
         self._waker = Waker()
         self._thread = threading.Thread(target=self._accept_all, name="seppo-accept", daemon=True)
+
+    def listen(self) -> None:
+        """Let peers connect, from now on, when all that they need to prove is at hand.
+
+        Raises:
+            OSError: If the port cannot be listened on.
+        """
+        self._sock.listen(BACKLOG)
 
     def start(self) -> None:
         """Begin to accept."""

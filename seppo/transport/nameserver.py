@@ -28,6 +28,9 @@ PYRO_NAME = "Pyro.NameServer"
 MARK = "seppo"  # the metadata tag that every entry of ours carries
 
 
+MOST_WARNINGS = 20  # of entries that make no sense, once each; anybody can make more
+
+
 @dataclass(frozen=True)
 class Entry:
     """A worker as the name server knows it: a hint, not a fact.
@@ -60,6 +63,7 @@ class NameServer:
         self._credentials = credentials or Credentials(settings)
         self._address = Address(PYRO_NAME, settings.ns_host, settings.ns_port)
         self._timeout = settings.connect_timeout
+        self._warned: set[str] = set()
 
     @property
     def location(self) -> str:
@@ -97,11 +101,13 @@ class NameServer:
         for name, value in sorted(answer.items()):
             try:
                 uri, metadata = value
-                address = Address.parse(str(uri))
+                if not name.isprintable():
+                    raise ValueError("an odd name")
+                entries.append(Entry(name, Address.parse(str(uri)), _facts(metadata)))
             except (ProtocolError, TypeError, ValueError) as error:
-                log.warning("ignoring the name server's entry %.100r: %s", name, error)
-                continue
-            entries.append(Entry(name, address, _facts(metadata)))
+                if name not in self._warned and len(self._warned) < MOST_WARNINGS:
+                    self._warned.add(name)
+                    log.warning("ignoring the name server's entry %.100r: %s", name, error)
         return entries
 
     def names(self) -> set[str]:
@@ -110,7 +116,10 @@ class NameServer:
         Raises:
             NameServerError: If the name server cannot be asked.
         """
-        return set(self._call("yplookup", [MARK], None, False))
+        answer = self._call("yplookup", [MARK], None, False)
+        if not isinstance(answer, dict):
+            raise NameServerError(self.location, "its answer is no list of workers")
+        return set(answer)
 
     def _call(self, method: str, *args: Any) -> Any:
         try:
@@ -127,6 +136,6 @@ def _facts(metadata: Any) -> dict[str, str]:
     facts = {}
     for tag in metadata or ():
         key, equals, value = str(tag).partition("=")
-        if equals and key.startswith("seppo."):
+        if equals and key.startswith("seppo.") and value.isprintable():  # it may get printed
             facts[key.removeprefix("seppo.")] = value
     return facts

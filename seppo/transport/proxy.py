@@ -17,7 +17,7 @@ from typing import Any
 from Pyro5 import errors, protocol
 
 from seppo.transport.address import Address
-from seppo.transport.credentials import Credentials
+from seppo.transport.credentials import Credentials, what_tls_says
 from seppo.transport.messages import (
     JSON,
     LARGEST_ANSWER,
@@ -84,6 +84,18 @@ def attach(credentials: Credentials, address: Address, timeout: float) -> socket
     return sock
 
 
+def knock(address: Address, timeout: float) -> None:
+    """Find out whether anybody listens there, without a word.
+
+    Raises:
+        OSError: If nobody does.
+    """
+    try:
+        socket.create_connection((address.host, address.port), timeout).close()
+    except UnicodeError as error:  # what the codec for host names raises for odd ones
+        raise ConnectionError(f"{address.host!r} is no name of a host") from error
+
+
 @contextmanager
 def _connected(
     credentials: Credentials,
@@ -99,10 +111,12 @@ def _connected(
         yield sock
     except BaseException as error:
         if sock is not None:
+            if keyless and isinstance(error, OSError):
+                error = what_tls_says(sock, error)
             sock.close()
         match error:
             case PermissionError():  # a SecurityError, which says what to do
-                raise
+                raise error
             case TimeoutError() | errors.TimeoutError():
                 raise TimeoutError(f"{address} did not answer within {timeout} s") from error
             case OSError() | errors.CommunicationError():

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from seppo.errors import ProtocolError
 from seppo.payload.batch import pack_plain, pack_values
 from seppo.payload.buffers import BufferPool
-from seppo.payload.frames import Frame
+from seppo.payload.frames import MAX_FRAME, Frame
 from seppo.payload.function import SHARED_FROM, PackedFunction
 from seppo.payload.protocol import (
     FUNCTION,
@@ -51,6 +51,7 @@ class Channel:
     Args:
         sock: The connection.
         functions: What functions are known, to all clients of the worker.
+        max_frame_bytes: The largest message accepted.
 
     Attributes:
         running: The chunk that has begun, if any.
@@ -60,7 +61,9 @@ class Channel:
         is_released: Set when the main thread does not use the channel any more.
     """
 
-    def __init__(self, sock: socket.socket, functions: FunctionCache) -> None:
+    def __init__(
+        self, sock: socket.socket, functions: FunctionCache, max_frame_bytes: int = MAX_FRAME
+    ) -> None:
         self.lock = threading.RLock()
         self.running: ChunkRun | None = None
         self.waiting: deque[tuple[Chunk, Known]] = deque()
@@ -71,7 +74,7 @@ class Channel:
         self._pool = BufferPool()
         self._may_share = sharing_domain() is not None
         self._blocks: list[SharedBlock] = []  # of functions that are being received
-        self._stream = Stream(sock, allocate=self._allocate)
+        self._stream = Stream(sock, max_frame_bytes, self._allocate)
         self._functions = functions
         self._needing: dict[bytes, list[Chunk]] = {}  # chunks whose function is on its way
         self._told_at = 0.0

@@ -111,9 +111,10 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
         "supervisor": config.supervisor,
         "sharing": sharing_domain(),
     }
-    credentials = Credentials(_settings(config))
+    settings = _settings(config)
+    credentials = Credentials(settings)
     facts["encrypted"] = credentials.is_encrypted(config.host)
-    service = WorkerService(facts)
+    service = WorkerService(facts, settings.max_frame_bytes)
     daemon = ControlDaemon(
         OBJECT,
         config.host,

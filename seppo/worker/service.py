@@ -30,6 +30,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from seppo.errors import ProtocolError
+from seppo.payload.frames import MAX_FRAME
 from seppo.payload.outcome import Interrupted
 from seppo.payload.protocol import Welcome
 from seppo.payload.runner import ChunkRun
@@ -54,10 +55,12 @@ class WorkerService:
 
     Args:
         facts: What clients are told about this worker.
+        max_frame_bytes: The largest message accepted from a client.
     """
 
-    def __init__(self, facts: Mapping[str, Any]) -> None:
+    def __init__(self, facts: Mapping[str, Any], max_frame_bytes: int = MAX_FRAME) -> None:
         self._facts = dict(facts)
+        self._max_frame_bytes = max_frame_bytes
         self._functions = FunctionCache()
         self._channels: list[Channel] = []
         self._writing: set[Channel] = set()  # channels registered for writing, too
@@ -85,7 +88,7 @@ class WorkerService:
 
     def attach(self, sock: socket.socket) -> None:
         """Serve a data channel until its client leaves; the attendant's life."""
-        channel = Channel(sock, self._functions)
+        channel = Channel(sock, self._functions, self._max_frame_bytes)
         channel.send(Welcome(self._facts))
         self._arrivals.put(channel)
         self._waker.wake()

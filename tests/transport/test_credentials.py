@@ -42,7 +42,10 @@ def meet(server, client, seconds=20.0):
         def accept():
             connection = SimpleNamespace(sock=listener.accept()[0])
             try:
-                Credentials(server).accept(connection, "role", time.monotonic() + seconds)
+                Credentials(server).accept(
+                    connection.sock, "role", time.monotonic() + seconds, False,
+                    lambda sock: setattr(connection, "sock", sock),
+                )  # fmt: skip
                 got["server"] = connection.sock
             except OSError as error:
                 connection.sock.close()

@@ -116,7 +116,12 @@ def test_addresses_are_compared_in_one_spelling():
     assert address_binding(("::ffff:127.0.0.1", 1), ("127.0.0.1", 2)) == address_binding(
         ("127.0.0.1", 1), ("::ffff:127.0.0.1", 2)
     )
-    assert address_binding(("fe80::1%eth0", 1), ("::1", 2)) == b"tcp fe80::1 1 ::1 2"
+    assert address_binding(("fe80::1%eth0", 1), ("fe80::2", 2)) == b"tcp fe80::1 1 fe80::2 2"
+
+
+def test_on_loopback_the_machine_is_named_since_all_have_the_same_addresses():
+    assert address_binding(("127.0.0.1", 1), ("127.0.0.1", 2)).startswith(b"tcp 127.0.0.1 1 ")
+    assert address_binding(("::1", 1), ("::1", 2)) != b"tcp ::1 1 ::1 2"
 
 
 def test_bytes_that_come_slowly_do_not_stretch_the_deadline():

@@ -17,6 +17,7 @@ class Service:
 
     def __init__(self) -> None:
         self.listener = Listener("127.0.0.1", 0, self.serve)
+        self.listener.listen()
         self.listener.start()
 
     def serve(self, connection):
