@@ -27,7 +27,9 @@ from seppo.core.events import (
     WorkerJoined,
     WorkerLost,
 )
-from seppo.core.scheduler import RECALL_PAUSE, Scheduler
+from seppo.core.recall import RECALL_PAUSE
+from seppo.core.recovery import PROBE_SECONDS
+from seppo.core.scheduler import Scheduler
 
 
 def scheduler_with(*workers, **arguments):
@@ -275,7 +277,7 @@ def test_nothing_is_recalled_that_max_workers_would_give_to_the_same_worker():
     open_job(s, 100, max_workers=1)
     assert recalled(done(s, 1, seconds=0.15, now=0.15)) == []
     assert recalled(s.handle(Wakeup(), now=0.2)) == []
-    assert s.next_deadline() is None
+    assert s.next_deadline() == PROBE_SECONDS  # nothing but to see whether it is alive
 
 
 # --- several jobs
@@ -369,8 +371,8 @@ def test_work_that_is_nearly_done_is_not_recalled():
 def test_an_item_that_runs_is_not_recalled():
     s = scheduler_with("a", "b")
     open_job(s, 1)
-    assert s.handle(Wakeup(), now=100.0) == []
-    assert s.next_deadline() is None
+    assert s.handle(Wakeup(), now=1.0) == []
+    assert s.next_deadline() == PROBE_SECONDS
 
 
 def test_the_slowest_is_asked_first_and_one_for_each_idle_worker():
@@ -623,8 +625,8 @@ def test_a_worker_that_joins_in_time_saves_the_job():
     open_job(s, 1)
     s.handle(WorkerLost("a", "killed"), now=1.0)
     assert sent(s.handle(WorkerJoined("b"), now=20.0)) == [("b", 0, 1)]
-    assert s.next_deadline() is None
-    assert s.handle(Wakeup(), now=99.0) == []
+    assert s.handle(Wakeup(), now=21.5) == []
+    assert done(s, 2, payload="x") == [Deliver(1, 0, 1, "x"), FinishJob(1)]
 
 
 def test_a_job_opened_long_after_the_last_worker_left_has_the_grace_time_too():
