@@ -24,9 +24,11 @@ class Worker:
     attempts: dict[int, Attempt] = field(default_factory=dict)  # in the order of sending
     is_stuck: bool = False  # gave back the rest of its own accord: one item takes long
     paused_until: float = 0.0  # returned a chunk untouched: another client's item takes long
+    interrupted_at: float = float("-inf")  # when an attempt of it was cancelled
     is_draining: bool = False
     is_silent: bool = False  # did not answer in time, and has shown no sign since
     asked_at: float | None = None  # since when an answer is due
+    asked_about: int = 0  # of which attempt
     n_kills: int = 0  # how often its end was asked for, since it fell silent
     echoes: set[int] = field(default_factory=set)  # attempts ended while it was silent
 
@@ -112,7 +114,9 @@ class Crew:
         self.place(worker)
 
     def ended(self, worker: Worker, number: int) -> None:
-        """Take note that an attempt has ended; its echo will show that the worker is back."""
+        """Take note that an attempt has ended; its echo will show that a worker is back."""
+        if worker.asked_about == number and not worker.is_silent:
+            worker.asked_at = None  # the answer will not be recognized
         if worker.is_silent:
             worker.echoes.add(number)
             self._echoes[number] = worker

@@ -93,6 +93,8 @@ class Ledger:
     def cancel(self, attempt: Attempt, now: float) -> Command:
         """End an attempt whose answers are not wanted, and return the command for that."""
         self.end(attempt, now)
+        if (worker := self.crew.workers.get(attempt.worker)) is not None:
+            worker.interrupted_at = now
         return CancelAttempt(attempt.worker, attempt.number)
 
     def _uncount(self, attempt: Attempt) -> None:

@@ -55,7 +55,7 @@ class Recall:
         attempt.recalled_at = now
         worker = self._ledger.crew.workers[attempt.worker]
         if worker.asked_at is None:
-            worker.asked_at = now
+            worker.asked_at, worker.asked_about = now, attempt.number
         return RecallChunk(attempt.worker, attempt.number)
 
     def _seconds_ahead(self, attempt: Attempt, now: float) -> float:

@@ -58,6 +58,7 @@ from seppo.core.recall import Recall
 from seppo.core.watch import Watch
 
 GRACE = 20.0  # seconds without any worker before jobs fail
+SHORT_PAUSE = 0.05  # seconds; the same while the worker is interrupting an item of ours
 STUCK_PAUSE = 1.0  # seconds without a new chunk for a worker that returned one untouched
 
 
@@ -190,10 +191,13 @@ class Scheduler:
         worker = self._workers[attempt.worker]
         self._ledger.heard(worker, now)
         stop = min(max(attempt.start + event.kept, attempt.position), attempt.stop)
-        if attempt.recalled_at is None and stop > attempt.start:
-            worker.is_stuck = True
-        if stop == attempt.start and len(worker.attempts) == 1:
-            worker.paused_until = now + STUCK_PAUSE
+        if attempt.recalled_at is None or now - attempt.progress_at >= STUCK_PAUSE:
+            if stop > attempt.start:
+                worker.is_stuck = True
+            elif len(worker.attempts) == 1:
+                # Inside an item of another client, or of ours that is being interrupted.
+                is_ours = now - worker.interrupted_at < STUCK_PAUSE
+                worker.paused_until = now + (SHORT_PAUSE if is_ours else STUCK_PAUSE)
         rest = (stop, attempt.stop)
         attempt.stop = stop
         self._ledger.recallable.pop(attempt.number, None)  # it keeps only what has begun
