@@ -31,7 +31,7 @@ PROBE_SECONDS = 2.0  # without a sign of a worker, until it is asked for one; th
 LONGEST_PROBE = 10.0  # seconds between questions to a worker that is inside a long item
 OVERDUE_SECONDS = 2.0  # a worker that has not answered by then is silent; 0.5 s is usual
 KILL_SECONDS = 20.0  # of silence, before the supervisor is asked to end the process
-MISHAPS = 5  # losses with nobody to blame, until the items at hand are suspected after all
+MISHAPS = 10  # losses with nobody to blame, until the items at hand are suspected after all
 
 
 class Fate(Enum):

@@ -86,7 +86,8 @@ class Watch:
                 due = self._look_at(worker, first, now, commands)
                 if due is not None and (soonest is None or due < soonest):
                     soonest = due
-        self.due = None if soonest is None else max(soonest, now + PAUSE)
+        # Silent workers are not looked at; but what they had may go to others just now.
+        self.due = now + PROBE_SECONDS if soonest is None else max(soonest, now + PAUSE)
 
     def _look_at(
         self, worker: Worker, first: Attempt, now: float, commands: list[Command]
