@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+from dialogue import delivered, done, open_job, recalled, scheduler_with, sent
 
 from seppo.core.commands import (
     CancelAttempt,
@@ -17,7 +18,6 @@ from seppo.core.events import (
     ChunkSent,
     InputEnded,
     InputOffered,
-    ItemsDone,
     JobClosed,
     JobOpened,
     Policy,
@@ -30,37 +30,6 @@ from seppo.core.events import (
 from seppo.core.recall import RECALL_PAUSE
 from seppo.core.recovery import PROBE_SECONDS
 from seppo.core.scheduler import Scheduler
-
-
-def scheduler_with(*workers, **arguments):
-    s = Scheduler(**arguments)
-    for worker in workers:
-        assert s.handle(WorkerJoined(worker), now=0.0) == []
-    return s
-
-
-def open_job(s, n_items, job=1, now=0.0, ended=True, **policy):
-    """Open a job and offer its items; return what is sent at once."""
-    assert s.handle(JobOpened(job, Policy(**policy)), now) == []
-    commands = s.handle(InputOffered(job, n_items), now)
-    return commands + (s.handle(InputEnded(job), now) if ended else [])
-
-
-def done(s, attempt, count=1, seconds=0.1, now=1.0, nbytes=0, payload="r"):
-    return s.handle(ItemsDone(attempt, count, seconds, nbytes, payload), now)
-
-
-def sent(commands):
-    return [(c.worker, c.start, c.stop) for c in commands if isinstance(c, SendChunk)]
-
-
-def delivered(commands):
-    return [(c.index, c.count) for c in commands if isinstance(c, Deliver)]
-
-
-def recalled(commands):
-    return [(c.worker, c.attempt) for c in commands if isinstance(c, RecallChunk)]
-
 
 # --- the way of an item
 
@@ -307,6 +276,33 @@ def test_a_later_job_begins_level_with_those_that_run():
     for attempt in range(20, 30):
         jobs += [c.job for c in done(s, attempt, seconds=1.0) if isinstance(c, SendChunk)]
     assert 3 <= jobs.count(1) <= 7
+
+
+def test_shares_are_equal_whatever_the_sizes_of_chunks():
+    s = scheduler_with("a", "b")
+    attempts = open_job(s, 10_000, chunksize=100) + open_job(s, 10_000, job=2, chunksize=1)
+    seconds = {1: 0.0, 2: 0.0}
+    for _ in range(1500):
+        send = attempts.pop(0)
+        count = send.stop - send.start
+        seconds[send.job] += 0.1 * count
+        commands = done(s, send.attempt, count, seconds=0.1 * count)
+        attempts += [c for c in commands if isinstance(c, SendChunk)]
+    assert seconds[1] == pytest.approx(seconds[2], rel=0.2)
+
+
+def test_a_consumer_that_does_not_read_holds_up_nobody():
+    s = scheduler_with("a", "b")
+    attempts = open_job(s, 1000, chunksize=5, max_ahead=10)  # nobody takes a result of it
+    attempts += open_job(s, 1000, job=2, chunksize=5)
+    done_items = {1: 0, 2: 0}
+    while attempts:
+        send = attempts.pop(0)
+        count = send.stop - send.start
+        done_items[send.job] += count
+        commands = done(s, send.attempt, count, seconds=1.0)
+        attempts += [c for c in commands if isinstance(c, SendChunk)]
+    assert done_items == {1: 10, 2: 1000}
 
 
 def test_a_job_that_is_full_leaves_the_workers_to_others():
