@@ -54,8 +54,9 @@ class KillWorker:
 
     It has given no sign for long, and its items must not be copied. Whoever carries this
     out looks first: a process that uses the processor is busy, though it answers nothing
-    (C code that holds the interpreter's lock), and is left alone; the command comes again.
-    What follows is ``WorkerLost``.
+    (C code that holds the interpreter's lock), and so is one to which something large is
+    still being sent; they are left alone, and the command comes again. What follows is
+    ``WorkerLost``.
     """
 
     worker: str

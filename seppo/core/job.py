@@ -242,6 +242,13 @@ class Job:
         self.served += (stop - start) * self.cost
         return True
 
+    def forget_troubles(self, start: int, stop: int) -> None:
+        """These items have come through: nothing is held against them any more."""
+        for troubles in (self.losses, self.mishaps, self.moves):
+            if troubles:
+                for index in [i for i in troubles if start <= i < stop]:
+                    del troubles[index]
+
     def is_known(self, start: int, stop: int) -> bool:
         """Whether all results of these items are here."""
         return not self.reorder.known.missing(start, stop)

@@ -118,6 +118,21 @@ class Ledger:
         attempt.is_shadow = False
         del attempt.job.shadows[attempt.number]
 
+    def put_back(
+        self, job: Job, start: int, stop: int, suspect: bool = False, doubtful: bool = False
+    ) -> None:
+        """Give items another place: a straggler that still runs them, or a queue of the job."""
+        for shadow in sorted(job.shadows.values(), key=lambda shadow: shadow.position):
+            worker = self.crew.workers.get(shadow.worker)
+            index = shadow.position
+            if worker is None or worker.is_silent or shadow.size != 1:
+                continue
+            if start <= index < stop and not job.is_known(index, index + 1):
+                self.restore(shadow)
+                job.put_back(start, index, suspect, doubtful)
+                start = index + 1
+        job.put_back(start, stop, suspect, doubtful)
+
     def hush(self, worker: Worker) -> None:
         """A worker has fallen silent: where copies are allowed, its items may go elsewhere."""
         self.crew.hush(worker)

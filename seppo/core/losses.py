@@ -84,7 +84,7 @@ class Losses:
             for index in range(start, stop):
                 self._blame(job, index, lost, now, commands)
         else:
-            self._send_again(job, start, stop, fate is Fate.ALONE)
+            self._ledger.put_back(job, start, stop, suspect=fate is Fate.ALONE)
 
     def _blame(
         self, job: Job, index: int, lost: LostItem, now: float, commands: list[Command]
@@ -94,7 +94,7 @@ class Losses:
             return
         job.losses[index] = tries = job.losses.get(index, 0) + 1
         if may_try_again(tries, job.policy):
-            self._send_again(job, index, index + 1, suspect=True)
+            self._ledger.put_back(job, index, index + 1, suspect=True)
         else:
             del job.losses[index]
             job.n_guilty += 1
@@ -108,17 +108,3 @@ class Losses:
         self._delivery.deliver(job, index, 1, lost, commands)
         self._delivery.drop_twins(job, index, index + 1, now, commands)
         self._delivery.finish_if_done(job, now, commands)
-
-    def _send_again(self, job: Job, start: int, stop: int, suspect: bool) -> None:
-        """Put items back, except those that a straggler still runs: it is their place now."""
-        shadows = sorted(job.shadows.values(), key=lambda shadow: shadow.position)
-        for shadow in shadows:
-            worker = self._ledger.crew.workers.get(shadow.worker)
-            index = shadow.position
-            if worker is None or worker.is_silent or shadow.size != 1:
-                continue
-            if start <= index < stop and not job.is_known(index, index + 1):
-                self._ledger.restore(shadow)
-                job.put_back(start, index, suspect)
-                start = index + 1
-        job.put_back(start, stop, suspect)

@@ -151,10 +151,10 @@ class Scheduler:
         self._ends.look(now, commands)
         self._assignment.look(now, commands)
         self._recall.look(now, commands)
-        if isinstance(event, Wakeup):
+        is_news = not isinstance(event, Wakeup)
+        if not is_news:
             self._watch.copy(now, commands)
-        else:
-            self._watch.note(now)
+        self._watch.note(now, is_news)
         return commands
 
     def _items_done(self, event: ItemsDone, now: float, commands: list[Command]) -> None:
@@ -175,9 +175,7 @@ class Scheduler:
         job.largest_returned = max(job.largest_returned, attempt.position - attempt.start)
         if attempt.size == 0:
             self._ledger.end(attempt, now)
-        for troubles in (job.losses, job.mishaps, job.moves):
-            for index in [i for i in troubles if start <= i < start + count]:
-                del troubles[index]
+        job.forget_troubles(start, start + count)
         self._delivery.deliver(job, start, count, event.payload, commands)
         if attempt.is_shadow or job.shadows:
             self._delivery.drop_twins(job, start, start + count, now, commands)

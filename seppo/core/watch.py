@@ -62,14 +62,19 @@ class Watch:
         dues = [due for due in (self.due, self._copies_due) if due is not None]
         return min(dues, default=None)
 
-    def note(self, now: float) -> None:
-        """After something has happened: have a wakeup come when there is something to see."""
+    def note(self, now: float, is_news: bool) -> None:
+        """Have a wakeup come when there is something to see.
+
+        Args:
+            now: The time.
+            is_news: Whether more has happened than that time has passed.
+        """
         if not self._ledger.attempts:
             self.due = self._copies_due = None
             return
         if self.due is None:
             self.due = now + PROBE_SECONDS
-        if self._copies_due is None and self._ledger.crew.idle:
+        if is_news and self._copies_due is None and self._ledger.crew.idle:
             self._copies_due = now + PAUSE
 
     def look(self, now: float, commands: list[Command]) -> None:
@@ -119,7 +124,8 @@ class Watch:
                 return
             job.moves[attempt.position] = moves
         self._ledger.shadow(attempt)
-        job.put_back(attempt.position, attempt.stop, attempt.is_suspect, doubtful=True)
+        start, stop, suspect = attempt.position, attempt.stop, attempt.is_suspect
+        self._ledger.put_back(job, start, stop, suspect, doubtful=True)
 
     def _wait_for(self, worker: Worker, now: float, commands: list[Command]) -> float | None:
         """Have a silent worker ended that holds what must not be copied, but not at once."""
@@ -145,11 +151,15 @@ class Watch:
         if now > self._copies_due + LATE:
             self._copies_due = now + PAUSE
             return
-        idle = [w for w in self._ledger.crew.idle.values() if w.paused_until <= now]
+        idle, soonest = [], None
+        for worker in self._ledger.crew.idle.values():
+            if worker.paused_until <= now:
+                idle.append(worker)
+            elif soonest is None or worker.paused_until < soonest:
+                soonest = worker.paused_until
         if not idle:
-            self._copies_due = None
+            self._copies_due = soonest
             return
-        soonest: float | None = None
         ripe: list[Attempt] = []
         for job in self._ledger.jobs.values():
             after = straggling_after(job.median) if job.policy.duplicate else None

@@ -54,7 +54,7 @@ class BlamesNeighbours(Losses):
 
 class NeverGivesUp(Losses):
     def _blame(self, job, index, lost, now, commands):
-        self._send_again(job, index, index + 1, suspect=True)
+        self._ledger.put_back(job, index, index + 1, suspect=True)
 
 
 class IgnoresBudgets(Losses):

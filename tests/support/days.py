@@ -80,7 +80,7 @@ def hard_day(seed, **arguments):
         "take": rnd.choice([0.0, 0.0, 0.02]),
         "reads_ahead": rnd.random() < 0.3,
         "faults": faults,
-        "max_steps": 40_000,
+        "max_steps": 200_000,
     }
     kinds = [rnd.choice([1e-4, 0.01, 0.1, 0.8, 2.5]) for _ in range(2)]
     costs = [rnd.choice(kinds) * rnd.lognormvariate(0, 0.5) for _ in range(n_items)]
