@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from seppo.errors import (
     ConfigurationError,
     InternalError,
+    MapTimeoutError,
     NameServerError,
     NoWorkersError,
     ProtocolError,
@@ -22,6 +23,7 @@ from seppo.errors import (
     SecurityError,
     SeppoError,
     SerializationError,
+    TaskTimeoutError,
     WorkerLostError,
 )
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from seppo.interfaces.server import (
         start_seppo_enslaved_server as start_seppo_enslaved_server,
     )
+    from seppo.payload.retry import Retry as Retry
 
 __version__ = "1.0.dev0"
 
@@ -39,14 +42,17 @@ __all__ = [
     "ConfigurationError",
     "Executor",
     "InternalError",
+    "MapTimeoutError",
     "NameServerError",
     "NoWorkersError",
     "ProtocolError",
     "RemoteError",
     "RemoteTraceback",
+    "Retry",
     "SecurityError",
     "SeppoError",
     "SerializationError",
+    "TaskTimeoutError",
     "WorkerLostError",
     "map_parallel",
     "map_parallel_serial",
@@ -55,6 +61,7 @@ __all__ = [
 
 _HOMES = {
     "Executor": "seppo.interfaces.executor",
+    "Retry": "seppo.payload.retry",
     "map_parallel": "seppo.interfaces.parallel",
     "map_parallel_serial": "seppo.interfaces.parallel",
     "start_seppo_enslaved_server": "seppo.interfaces.server",

@@ -22,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from seppo.core.commands import Command, Deliver, FailJob, FinishJob
+from seppo.core.commands import Command, Deliver, FailJob, FinishJob, LostItem, RunHere
 from seppo.core.events import (
     Event,
     InputEnded,
@@ -282,10 +282,11 @@ class Driver:
         events: list[Event] = []
         for command in commands:
             match command:
-                case Deliver(job=number, index=index, count=count):
+                case Deliver(job=number, index=index, count=count, payload=payload):
                     job = self._jobs.get(number)
                     if job is not None:
-                        job.source.drop(index, index + count)
+                        if not isinstance(payload, (LostItem, RunHere)):
+                            job.source.drop(index, index + count)  # else the caller needs it
                         job.sink(command)
                 case FinishJob(job=number) | FailJob(job=number):
                     job = self._jobs.get(number)

@@ -14,6 +14,7 @@ SAMPLES: dict[type[BaseException], tuple[object, ...]] = {
     errors.SeppoError: ("something",),
     errors.ConfigurationError: ("chunksize", "0", "1 or more is needed"),
     errors.InternalError: ("two jobs of one number",),
+    errors.MapTimeoutError: (2.5, 3, 4),
     errors.NameServerError: ("127.0.0.1:9090", "connection refused"),
     errors.NoWorkersError: ("all workers are lost", 3, 4, ("w1: SIGKILL", "w2: SIGSEGV")),
     errors.ProtocolError: ("not a frame",),
@@ -21,6 +22,7 @@ SAMPLES: dict[type[BaseException], tuple[object, ...]] = {
     errors.RemoteTraceback: ("Traceback (most recent call last): ...",),
     errors.SecurityError: ("the key is wrong; see SEPPO_KEY",),
     errors.SerializationError: ("item 7", "TypeError: a lock", "open it in the function"),
+    errors.TaskTimeoutError: (7, 1.5, "seppo.host.ab12", "'x.png'"),
     errors.WorkerLostError: (7, "seppo.host.ab12", "SIGSEGV", 3, "'x.png'"),
 }
 EVERY = sorted(errors.__all__)
@@ -73,6 +75,8 @@ def test_all_derive_from_the_base(name):
         ("WorkerLostError", BrokenExecutor),
         ("SerializationError", TypeError),
         ("SecurityError", PermissionError),
+        ("TaskTimeoutError", TimeoutError),
+        ("MapTimeoutError", TimeoutError),
     ],
 )
 def test_it_is_also_the_builtin_that_users_catch(name, builtin):
@@ -113,6 +117,11 @@ def test_no_workers_names_what_was_done_and_who_was_lost():
     assert "3 items were delivered, an unknown number were not done" in text
     assert "w1: SIGKILL" in text
     assert "delivered" not in str(errors.NoWorkersError("nobody is registered"))
+
+
+def test_a_map_out_of_time_says_what_was_done():
+    text = str(errors.MapTimeoutError(2.5, 3, None))
+    assert "2.5 s; 3 items were delivered, an unknown number were not done" in text
 
 
 def test_a_remote_error_without_text_is_its_type():

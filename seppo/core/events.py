@@ -25,6 +25,12 @@ class Policy:
             measured for the one before is where the next one begins.
         taken_on_delivery: Results count as taken once they are delivered: nobody holds
             them back.
+        duplicate: Whether an item may be run by two workers at once: a straggler is copied
+            then, and what a silent worker holds goes elsewhere.
+        task_timeout: Most seconds that an item may run; None for any.
+        timeout: Seconds after which the job fails if it is not done; None for never.
+        finishes_here: When all workers are gone, leave the rest to the caller's process
+            (``RunHere``) instead of failing.
     """
 
     chunksize: int | None = None
@@ -35,6 +41,10 @@ class Policy:
     retries_on_loss: int = 2
     likeness: Hashable = None
     taken_on_delivery: bool = False
+    duplicate: bool = True
+    task_timeout: float | None = None
+    timeout: float | None = None
+    finishes_here: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,11 +94,38 @@ class WorkerJoined:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What is known of how a worker ended.
+
+    Attributes:
+        how: ``"SIGSEGV"``, ``"exit code 3"``, ``"out of memory (SIGKILL)"``.
+        attempt: The attempt of which an item ran when it ended; None if no item of ours did.
+        first: The first item that may have been running, by its index.
+        stop: Behind the last one; exactly one ran if ``stop - first == 1``.
+        timed_out: Whether it was ended because the item exceeded its ``task_timeout``.
+    """
+
+    how: str
+    attempt: int | None
+    first: int = 0
+    stop: int = 0
+    timed_out: bool = False
+
+
+@dataclass(frozen=True)
 class WorkerLost:
-    """A worker will not answer any more."""
+    """A worker will not answer any more; without a verdict, nobody can tell why."""
 
     worker: str
     reason: str
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class WorkerDrains:
+    """A worker finishes what it has begun, gives back the rest, and takes nothing new."""
+
+    worker: str
 
 
 @dataclass(frozen=True)
@@ -139,6 +176,7 @@ Event = (
     | ResultsTaken
     | WorkerJoined
     | WorkerLost
+    | WorkerDrains
     | ChunkSent
     | ItemsDone
     | RestReturned

@@ -2,19 +2,23 @@
 
     offered by the caller        0 ................................. offered
     handed out at least once     0 .............. next_index
-    to be handed out again             retry, suspects (spans below next_index)
+    to be handed out again             retry, suspects, doubtful (spans below next_index)
     results                      reorder.known; taken by the consumer: 0 .. taken
 
 Every item below ``next_index`` is in exactly one place: in a live attempt, in ``retry``,
-in ``suspects``, or its result is known.
+in ``suspects``, in ``doubtful``, or its result is known. Attempts in ``shadows`` do not
+count as a place: a straggler that was copied, and what a silent worker holds. Their items
+have a place besides, and whoever answers first wins.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from seppo.core.chunking import measured_chunksize
 from seppo.core.events import Policy
+from seppo.core.recovery import is_at_most_once, weighted_median
 from seppo.core.reorder import Reorder
 from seppo.core.spans import SpanSet
 
@@ -22,6 +26,7 @@ PREFETCH_SECONDS = 0.05  # no second chunk at a worker whose items take longer t
 UNKNOWN_SECONDS = 0.001  # seconds; what an item is reckoned to take before the first is done
 EVIDENCE_SECONDS = 0.001  # seconds; a sample that took less counts less
 RECENT = 0.5  # weight of the newest chunk in the running mean of costs
+SAMPLES = 64  # the newest chunks, of which the median cost of an item is taken
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Experience:
     bytes_out: float
 
 
-@dataclass
+@dataclass(eq=False)
 class Attempt:
     """One try of a chunk on one worker."""
 
@@ -47,6 +52,7 @@ class Attempt:
     progress_at: float  # when it was sent or last brought results
     is_suspect: bool = False  # one item, run alone, whose worker was lost before
     recalled_at: float | None = None  # when its rest was asked for
+    is_shadow: bool = False  # its items have a place besides: see the module
 
     @property
     def size(self) -> int:
@@ -81,12 +87,22 @@ class Job:
         self.next_index = 0
         self.retry = SpanSet()
         self.suspects = SpanSet()  # begun by a lost worker, guilty or not: run alone
+        self.doubtful = SpanSet()  # at silent workers: handed out when nothing else is left
         self.losses: dict[int, int] = {}  # how often an item's worker was lost
+        self.mishaps: dict[int, int] = {}  # losses with nobody to blame, by the first item
+        self.moves: dict[int, int] = {}  # how often an item fell silent with its worker
+        self.copied = SpanSet()  # items that were copied as stragglers: once is enough
+        self.shadows: dict[int, Attempt] = {}
+        self.n_guilty = 0  # items known to kill workers, and given up for that
+        self.runs_here = False  # no worker is left: the caller runs what is not begun
+        self.deadline = None if policy.timeout is None else now + policy.timeout
         self.reorder = Reorder(policy.ordered)
         self.taken = 0
         self.pending_since = now  # when the oldest of a row of unfinished items was offered
         self.attempts: dict[int, Attempt] = {}
-        self.chunks_at: dict[str, int] = {}  # live attempts for each worker that has any
+        # Live attempts for each worker that has any; not those at silent ones.
+        self.chunks_at: dict[str, int] = {}
+        self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
         self.served = served  # seconds of work handed out: the job with the least is next
         self.largest_returned = 0
         self.seconds_per_item: float | None = None
@@ -111,7 +127,9 @@ class Job:
     @property
     def may_prefetch(self) -> bool:
         """Whether a worker that is busy with this job should hold a second chunk."""
-        return self.seconds_per_item is not None and self.seconds_per_item < PREFETCH_SECONDS
+        if self.seconds_per_item is None or self.seconds_per_item >= PREFETCH_SECONDS:
+            return False
+        return self.has_certain_work() and not is_at_most_once(self.policy)
 
     def admitted(self) -> int:
         """Return how many fresh items may be handed out now.
@@ -129,8 +147,29 @@ class Job:
             room = min(room, max(fit, 0 if ahead else 1))
         return max(room, 0)
 
+    def window(self, n_workers: int) -> int:
+        """Return how many items beyond those taken the input should be read ahead.
+
+        Enough for every worker to hold two full chunks while two more lie ready.
+        """
+        if self.policy.chunksize is not None:
+            full = self.policy.chunksize
+        elif self.largest_returned == 0:
+            full = 1
+        else:
+            full = self._chunksize(1 << 30, n_workers)
+        wanted = 4 * n_workers * full
+        weight = self.bytes_in + self.bytes_out
+        if weight > 0:
+            wanted = min(wanted, max(2 * n_workers, int(self.policy.max_ahead_bytes / weight)))
+        return min(wanted, self.policy.max_ahead)
+
     def has_work(self) -> bool:
         """Whether an item could be handed out now."""
+        return bool(self.doubtful) or self.has_certain_work()
+
+    def has_certain_work(self) -> bool:
+        """Whether an item could be handed out that nobody has."""
         return bool(self.suspects or self.retry or self.admitted() > 0)
 
     def takes_worker(self, worker: str) -> bool:
@@ -148,19 +187,25 @@ class Job:
             self.suspects.discard(start, start + 1)
             return start, start + 1, True
         admitted = self.admitted()
-        n = self._chunksize(len(self.retry) + admitted, n_workers)
         if self.retry:
-            start, stop = self.retry.first()
-            stop = min(stop, start + n)
-            self.retry.discard(start, stop)
-            return start, stop, False
-        start = self.next_index
-        self.next_index += min(n, admitted)
-        return start, self.next_index, False
+            return *self._cut_from(self.retry, admitted, n_workers), False
+        if admitted > 0:
+            start = self.next_index
+            self.next_index += min(self._chunksize(admitted, n_workers), admitted)
+            return start, self.next_index, False
+        return *self._cut_from(self.doubtful, 0, n_workers), False
+
+    def _cut_from(self, spans: SpanSet, more: int, n_workers: int) -> tuple[int, int]:
+        start, stop = spans.first()
+        stop = min(stop, start + self._chunksize(len(spans) + more, n_workers))
+        spans.discard(start, stop)
+        return start, stop
 
     def _chunksize(self, remaining: int, n_workers: int) -> int:
         if self.policy.chunksize is not None:
             return self.policy.chunksize
+        if is_at_most_once(self.policy):
+            return 1  # what is lost with a worker is what may have begun: one item
         if self.policy.max_workers is not None:
             n_workers = min(n_workers, self.policy.max_workers)
         return measured_chunksize(
@@ -172,12 +217,51 @@ class Job:
             ended=self.ended,
         )
 
-    def put_back(self, start: int, stop: int, suspect: bool = False) -> None:
+    def put_back(
+        self, start: int, stop: int, suspect: bool = False, doubtful: bool = False
+    ) -> None:
         """Hand out these items again, except those whose result came by another way."""
         self.served -= (stop - start) * self.cost
-        spans = self.suspects if suspect else self.retry
+        spans = self.suspects if suspect else self.doubtful if doubtful else self.retry
         for a, b in self.reorder.known.missing(start, stop):
             spans.add(a, b)
+
+    def drop_waiting(self, start: int, stop: int) -> None:
+        """Do not hand out these items any more: their results have come."""
+        for spans in (self.retry, self.suspects, self.doubtful):
+            if spans:
+                spans.discard(start, stop)
+
+    def take_back(self, start: int, stop: int) -> bool:
+        """Take items out of what is doubtful, if all of them that matter are still there."""
+        needed = self.reorder.known.missing(start, stop)
+        if any(self.doubtful.missing(a, b) for a, b in needed):
+            return False
+        for a, b in needed:
+            self.doubtful.discard(a, b)
+        self.served += (stop - start) * self.cost
+        return True
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether items have lost their workers, or wait for silent ones."""
+        return bool(self.doubtful or self.moves or self.losses or self.mishaps)
+
+    def forget_troubles(self, start: int, stop: int) -> None:
+        """These items have come through: nothing is held against them any more."""
+        for troubles in (self.losses, self.mishaps, self.moves):
+            if troubles:
+                for index in [i for i in troubles if start <= i < stop]:
+                    del troubles[index]
+
+    def is_known(self, start: int, stop: int) -> bool:
+        """Whether all results of these items are here."""
+        return not self.reorder.known.missing(start, stop)
+
+    @property
+    def median(self) -> float | None:
+        """Seconds that half of the items did not exceed lately; None if nobody knows."""
+        return weighted_median(self._samples) if self._samples else self.seconds_per_item
 
     @property
     def experience(self) -> Experience | None:
@@ -205,6 +289,7 @@ class Job:
         weight = RECENT * min(1.0, seconds / EVIDENCE_SECONDS)
         if self.seconds_per_item is None or count > self.largest_returned:
             weight = 1.0
+        self._samples.append((seconds / count, count))
         old = self.seconds_per_item or 0.0
         self.seconds_per_item = old + weight * (seconds / count - old)
         self.bytes_out = _running_mean(self.bytes_out or None, nbytes / count)

@@ -18,25 +18,25 @@ ends when all its items are done, when its worker gives back the rest (asked by
 What it leaves undone goes back to the job. Results of attempts that have ended are
 ignored by their number.
 
+The parts, each with a file of its own::
+
+    ledger      who has what: jobs, workers (crew), attempts
+    assignment  who gets the next chunk
+    recall      what is called back when workers are idle
+    watch       silent workers and stragglers, and what is copied
+    losses      a worker is lost: who is to blame (decided in recovery), what runs again
+    delivery    results out, each once, and the end of a job
+    ends        no worker left, no time left
+
 The scheduler refuses to know what an item is, how it travels, and what a worker is made of.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import dataclass, field
-
-from seppo.core.commands import (
-    CancelAttempt,
-    Command,
-    Deliver,
-    FailJob,
-    FinishJob,
-    LostItem,
-    RecallChunk,
-    SendChunk,
-)
+from seppo.core.assignment import Assignment
+from seppo.core.commands import Command
+from seppo.core.delivery import Delivery
+from seppo.core.ends import Ends
 from seppo.core.events import (
     ChunkSent,
     Event,
@@ -47,26 +47,19 @@ from seppo.core.events import (
     JobOpened,
     RestReturned,
     ResultsTaken,
+    Wakeup,
+    WorkerDrains,
     WorkerJoined,
     WorkerLost,
 )
-from seppo.core.job import Attempt, Experience, Job
+from seppo.core.ledger import Ledger
+from seppo.core.losses import Losses
+from seppo.core.recall import Recall
+from seppo.core.watch import Watch
 
 GRACE = 20.0  # seconds without any worker before jobs fail
-RECALL_GAIN = 0.01  # seconds of work; less is not worth a recall (a round trip is 0.1 ms)
-RECALL_PAUSE = 0.02  # seconds until an idle worker looks again for a chunk to recall
-RECALL_ANSWER = 1.0  # seconds; a worker that has not answered by then is not waited for
+SHORT_PAUSE = 0.05  # seconds; the same while the worker is interrupting an item of ours
 STUCK_PAUSE = 1.0  # seconds without a new chunk for a worker that returned one untouched
-LIKENESSES = 256  # kinds of jobs whose costs are remembered
-LOSSES_TOLD = 20  # lines about lost workers that are kept for error messages
-
-
-@dataclass
-class _Worker:
-    name: str
-    attempts: dict[int, Attempt] = field(default_factory=dict)  # in the order of sending
-    is_stuck: bool = False  # gave back the rest of its own accord: one item takes long
-    paused_until: float = 0.0  # returned a chunk untouched: another client's item takes long
 
 
 class Scheduler:
@@ -78,21 +71,16 @@ class Scheduler:
 
     def __init__(self, grace: float = GRACE) -> None:
         self.grace = grace
-        self._jobs: dict[int, Job] = {}
-        self._workers: dict[str, _Worker] = {}
-        self._attempts: dict[int, Attempt] = {}
-        # Workers with no chunk and with one: those that can take more, longest waiting first.
-        self._idle: OrderedDict[str, _Worker] = OrderedDict()
-        self._half: OrderedDict[str, _Worker] = OrderedDict()
-        self._last_attempt = 0
-        self._alone_since = 0.0  # when the last worker left
-        self._losses: list[str] = []
-        self._experience: OrderedDict[Hashable, Experience] = OrderedDict()
-        # What may be called back: chunks of which an item is probably not begun.
-        self._recallable: dict[int, Attempt] = {}
-        self._look_again: float | None = None  # when to look for chunks to recall
-        self._is_news = False  # whether a worker became idle since the last look
-        self._resume_at: float | None = None  # when a paused worker may get work again
+        self._ledger = Ledger()
+        self._jobs = self._ledger.jobs
+        self._attempts = self._ledger.attempts
+        self._workers = self._ledger.crew.workers
+        self._assignment = Assignment(self._ledger)
+        self._recall = Recall(self._ledger)
+        self._watch = Watch(self._ledger, self._recall)
+        self._delivery = Delivery(self._ledger)
+        self._losses = Losses(self._ledger, self._delivery)
+        self._ends = Ends(self._ledger, self._delivery, self._losses, grace)
 
     # --- what the outside may ask
 
@@ -103,10 +91,9 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """Return the time at which a ``Wakeup`` is due, or None."""
-        deadlines = [at for at in (self._look_again, self._resume_at) if at is not None]
-        if not self._workers:
-            deadlines += [self._patience(job) for job in self._jobs.values() if job.is_pending]
-        return min(deadlines, default=None)
+        deadlines = [self._recall.due, self._assignment.due, self._watch.deadline]
+        deadlines += [self._ends.deadline(job) for job in self._jobs.values()]
+        return min((at for at in deadlines if at is not None), default=None)
 
     def completed(self, job: int) -> int:
         """Return how many items of the job have a result or have failed."""
@@ -114,25 +101,9 @@ class Scheduler:
         return 0 if state is None else len(state.reorder.known)
 
     def window(self, job: int) -> int:
-        """Return how many items beyond those taken the job's input should be read ahead.
-
-        Enough for every worker to hold two full chunks while two more lie ready.
-        """
+        """Return how many items beyond those taken the job's input should be read ahead."""
         state = self._jobs.get(job)
-        if state is None:
-            return 0
-        n_workers = max(1, len(self._workers))
-        if state.policy.chunksize is not None:
-            full = state.policy.chunksize
-        elif state.largest_returned == 0:
-            full = 1
-        else:
-            full = state._chunksize(1 << 30, n_workers)
-        wanted = 4 * n_workers * full
-        weight = state.bytes_in + state.bytes_out
-        if weight > 0:
-            wanted = min(wanted, max(2 * n_workers, int(state.policy.max_ahead_bytes / weight)))
-        return min(wanted, state.policy.max_ahead)
+        return 0 if state is None else state.window(max(1, len(self._workers)))
 
     # --- what happens
 
@@ -155,255 +126,84 @@ class Scheduler:
                         job.pending_since = now
                     job.offered += count
                     job.ended = job.ended or last
+                    if job.runs_here:
+                        self._ends.leave_to_caller(job, now, commands)
             case InputEnded(job=number):
                 if (job := self._jobs.get(number)) is not None:
                     job.ended = True
-                    self._finish_if_done(job, commands)
+                    self._delivery.finish_if_done(job, now, commands)
             case JobOpened(job=number, policy=policy):
-                served = min((job.served for job in self._jobs.values()), default=0.0)
                 if not self._jobs:
-                    self._losses = []
-                self._jobs[number] = job = Job(number, policy, served, now)
-                if (known := self._experience.get(policy.likeness)) is not None:
-                    job.begin_with(known)
+                    self._losses.lines.clear()
+                self._ledger.open(number, policy, now)
             case JobClosed(job=number):
-                self._close(number, commands)
+                self._delivery.close(number, now, commands)
             case RestReturned():
                 self._rest_returned(event, now)
             case WorkerJoined(worker=name):
-                self._worker_joined(name)
-            case WorkerLost(worker=name, reason=reason):
-                self._worker_lost(name, reason, now, commands)
-            case _:
-                pass
-        self._fail_when_alone(now, commands)
-        self._assign(now, commands)
-        self._recall(now, commands)
+                self._ledger.crew.join(name, now)
+            case WorkerDrains(worker=name):
+                self._ledger.crew.drain(name, now)
+            case WorkerLost():
+                self._losses.worker_lost(event, now, commands)
+            case Wakeup():
+                self._watch.look(now, commands)
+        self._ends.look(now, commands)
+        self._assignment.look(now, commands)
+        self._recall.look(now, commands)
+        is_news = not isinstance(event, Wakeup)
+        if not is_news:
+            self._watch.copy(now, commands)
+        self._watch.note(now, is_news)
         return commands
 
     def _items_done(self, event: ItemsDone, now: float, commands: list[Command]) -> None:
         attempt = self._attempts.get(event.attempt)
         if attempt is None:
+            self._hear_echo(event.attempt, now)
             return  # late: cancelled, or its worker was given up
+        worker = self._workers[attempt.worker]
+        self._ledger.heard(worker, now)
         job = attempt.job
         count = min(event.count, attempt.size)
         if count <= 0:
             return
         start, attempt.position = attempt.position, attempt.position + count
         attempt.progress_at = now
-        self._workers[attempt.worker].is_stuck = False
+        worker.is_stuck = False
         job.measure(count, event.seconds, event.nbytes)
         job.largest_returned = max(job.largest_returned, attempt.position - attempt.start)
         if attempt.size == 0:
-            self._end_attempt(attempt)
-        for index in [i for i in job.losses if start <= i < start + count]:
-            del job.losses[index]
-        self._deliver(job, start, count, event.payload, commands)
+            self._ledger.end(attempt, now)
+        job.forget_troubles(start, start + count)
+        self._delivery.deliver(job, start, count, event.payload, commands)
+        if attempt.is_shadow or job.shadows:
+            self._delivery.drop_twins(job, start, start + count, now, commands)
+        self._delivery.finish_if_done(job, now, commands)
 
     def _rest_returned(self, event: RestReturned, now: float) -> None:
         attempt = self._attempts.get(event.attempt)
         if attempt is None:
+            self._hear_echo(event.attempt, now)
             return
-        stop = min(max(attempt.start + event.kept, attempt.position), attempt.stop)
         worker = self._workers[attempt.worker]
-        if attempt.recalled_at is None:
+        self._ledger.heard(worker, now)
+        stop = min(max(attempt.start + event.kept, attempt.position), attempt.stop)
+        if attempt.recalled_at is None or now - attempt.progress_at >= STUCK_PAUSE:
             if stop > attempt.start:
                 worker.is_stuck = True
             elif len(worker.attempts) == 1:
-                worker.paused_until = now + STUCK_PAUSE
+                # Inside an item of another client, or of ours that is being interrupted.
+                is_ours = now - worker.interrupted_at < STUCK_PAUSE
+                worker.paused_until = now + (SHORT_PAUSE if is_ours else STUCK_PAUSE)
         rest = (stop, attempt.stop)
         attempt.stop = stop
-        self._recallable.pop(attempt.number, None)  # the worker keeps only what has begun
+        self._ledger.recallable.pop(attempt.number, None)  # it keeps only what has begun
         if attempt.size == 0:
-            self._end_attempt(attempt)
-        attempt.job.put_back(*rest, suspect=attempt.is_suspect)
+            self._ledger.end(attempt, now)
+        if not attempt.is_shadow:
+            attempt.job.put_back(*rest, suspect=attempt.is_suspect)
 
-    def _worker_joined(self, name: str) -> None:
-        if name not in self._workers:
-            self._workers[name] = worker = _Worker(name)
-            self._place(worker)
-
-    def _worker_lost(self, name: str, reason: str, now: float, commands: list[Command]) -> None:
-        worker = self._workers.pop(name, None)
-        if worker is None:
-            return
-        self._losses = [*self._losses, f"{name}: {reason}"][-LOSSES_TOLD:]
-        if not self._workers:
-            self._alone_since = now
-        running = True  # only the first of its chunks can have been begun
-        for attempt in list(worker.attempts.values()):
-            self._end_attempt(attempt)
-            if running and attempt.size == 1:
-                self._blame(attempt, name, reason, commands)
-            else:
-                suspect = running or attempt.is_suspect
-                attempt.job.put_back(attempt.position, attempt.stop, suspect)
-            running = False
-        self._idle.pop(name, None)
-        self._half.pop(name, None)
-
-    def _blame(self, attempt: Attempt, name: str, reason: str, commands: list[Command]) -> None:
-        """The item ran alone when its worker was lost: count it, and give up in time."""
-        job, index = attempt.job, attempt.position
-        tries = job.losses.get(index, 0) + 1
-        job.losses[index] = tries
-        if tries <= job.policy.retries_on_loss:
-            job.put_back(index, index + 1, suspect=True)
-            return
-        del job.losses[index]
-        self._deliver(job, index, 1, LostItem(name, reason, tries), commands)
-
-    def _deliver(
-        self, job: Job, index: int, count: int, payload: object, commands: list[Command]
-    ) -> None:
-        """Deliver results, and all that waited for them; finish the job with the last."""
-        for part in job.reorder.add(index, count, payload):
-            commands.append(Deliver(job.number, part.index, part.count, part.payload, part.offset))
-        if job.policy.taken_on_delivery:
-            job.taken = job.reorder.released
-        self._finish_if_done(job, commands)
-
-    # --- ends
-
-    def _end_attempt(self, attempt: Attempt) -> None:
-        del self._attempts[attempt.number]
-        self._recallable.pop(attempt.number, None)
-        job = attempt.job
-        del job.attempts[attempt.number]
-        left = job.chunks_at[attempt.worker] - 1
-        if left:
-            job.chunks_at[attempt.worker] = left
-        else:
-            del job.chunks_at[attempt.worker]
-        worker = self._workers.get(attempt.worker)
-        if worker is not None:
-            del worker.attempts[attempt.number]
-            self._place(worker)
-
-    def _finish_if_done(self, job: Job, commands: list[Command]) -> None:
-        if job.is_finished and job.number in self._jobs:
-            commands.append(FinishJob(job.number))
-            self._close(job.number, commands)
-
-    def _close(self, number: int, commands: list[Command]) -> None:
-        job = self._jobs.pop(number, None)
-        if job is None:
-            return
-        if job.policy.likeness is not None and job.experience is not None:
-            self._experience.pop(job.policy.likeness, None)
-            self._experience[job.policy.likeness] = job.experience
-            if len(self._experience) > LIKENESSES:
-                self._experience.popitem(last=False)
-        for attempt in list(job.attempts.values()):
-            commands.append(CancelAttempt(attempt.worker, attempt.number))
-            self._end_attempt(attempt)
-
-    def _patience(self, job: Job) -> float:
-        """Return until when a job waits for workers, if there are none."""
-        return max(self._alone_since, job.pending_since) + self.grace
-
-    def _fail_when_alone(self, now: float, commands: list[Command]) -> None:
-        if self._workers:
-            return
-        for job in list(self._jobs.values()):
-            if job.is_pending and now >= self._patience(job):
-                undone = job.offered - len(job.reorder.known) if job.ended else None
-                commands.append(
-                    FailJob(job.number, job.reorder.released, undone, tuple(self._losses))
-                )
-                self._close(job.number, commands)
-
-    # --- handing out
-
-    def _place(self, worker: _Worker) -> None:
-        """Put the worker into the queue that fits the number of its chunks."""
-        self._idle.pop(worker.name, None)
-        self._half.pop(worker.name, None)
-        if len(worker.attempts) == 0:
-            self._idle[worker.name] = worker
-            self._is_news = True
-        elif len(worker.attempts) == 1:
-            self._half[worker.name] = worker
-
-    def _assign(self, now: float, commands: list[Command]) -> None:
-        self._resume_at = None
-        ready = [job for job in self._jobs.values() if job.has_work()]
-        if not ready:
-            return
-        for worker in list(self._idle.values()):
-            if worker.paused_until > now:
-                if self._resume_at is None or worker.paused_until < self._resume_at:
-                    self._resume_at = worker.paused_until
-                continue
-            if not self._send_next(worker, ready, now, commands):
-                break  # idle workers are alike: no other fits either
-            if not ready:
-                return
-        quick = [job for job in ready if job.may_prefetch]
-        for worker in list(self._half.values()) if quick else ():
-            if not worker.is_stuck:
-                self._send_next(worker, quick, now, commands)
-                if not quick:
-                    return
-
-    def _send_next(
-        self, worker: _Worker, ready: list[Job], now: float, commands: list[Command]
-    ) -> bool:
-        """Send the worker a chunk of the job that got least so far; forget jobs run dry."""
-        fitting = [job for job in ready if job.takes_worker(worker.name)]
-        if not fitting:
-            return False
-        job = min(fitting, key=lambda job: job.served)
-        start, stop, is_suspect = job.cut(len(self._workers))
-        self._last_attempt += 1
-        number = self._last_attempt
-        attempt = Attempt(number, job, worker.name, start, stop, start, now, is_suspect)
-        self._attempts[number] = job.attempts[number] = attempt
-        job.chunks_at[worker.name] = job.chunks_at.get(worker.name, 0) + 1
-        job.served += (stop - start) * job.cost
-        if worker.attempts or attempt.size > 1:
-            self._recallable[number] = attempt
-        worker.attempts[number] = attempt
-        self._place(worker)
-        commands.append(SendChunk(worker.name, number, job.number, start, stop))
-        if not job.has_work():
-            ready.remove(job)
-        return True
-
-    # --- calling back
-
-    def _recall(self, now: float, commands: list[Command]) -> None:
-        """When workers are idle and nothing waits, call back chunks from the slowest."""
-        if not self._idle or not self._recallable:
-            self._look_again = None
-            return
-        if self._look_again is not None and now < self._look_again and not self._is_news:
-            return
-        self._is_news = False
-        self._look_again = None
-        asked = sum(
-            attempt.recalled_at is not None and now - attempt.recalled_at < RECALL_ANSWER
-            for attempt in self._recallable.values()
-        )
-        wanted = sum(worker.paused_until <= now for worker in self._idle.values()) - asked
-        idle = next(iter(self._idle))  # none of them has a chunk of any job: any will do
-        found = [
-            (self._seconds_ahead(attempt, now), attempt)
-            for attempt in self._recallable.values()
-            if attempt.recalled_at is None and attempt.job.takes_worker(idle)
-        ]
-        worthwhile = [pair for pair in found if pair[0] >= RECALL_GAIN]
-        worthwhile.sort(key=lambda pair: (-pair[0], pair[1].number))
-        for _, attempt in worthwhile[: max(0, wanted)]:
-            attempt.recalled_at = now
-            commands.append(RecallChunk(attempt.worker, attempt.number))
-        if found:
-            self._look_again = now + RECALL_PAUSE
-
-    def _seconds_ahead(self, attempt: Attempt, now: float) -> float:
-        """Return how much work, in seconds, the worker begins until it ends the attempt."""
-        first = next(iter(self._workers[attempt.worker].attempts.values()))
-        seconds = first.seconds_unbegun(now)
-        if attempt is not first:
-            seconds += first.seconds_overdue(now) + attempt.size * attempt.job.cost
-        return seconds
+    def _hear_echo(self, number: int, now: float) -> None:
+        if (worker := self._ledger.crew.echo(number)) is not None:
+            self._ledger.heard(worker, now)

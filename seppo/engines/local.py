@@ -1,7 +1,8 @@
 """Threads of this process as workers: the reference for the other engines, and for tests.
 
 Items and results are packed and unpacked as for a real worker, so that what works here
-works there. Python threads share one interpreter: this engine is not for speed.
+works there. Python threads share one interpreter: this engine is not for speed. A thread
+can be neither interrupted nor killed, so ``task_timeout`` and ``KillWorker`` do nothing here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from seppo.core.commands import CancelAttempt, RecallChunk, SendChunk
+from seppo.core.commands import CancelAttempt, KillWorker, RecallChunk, SendChunk
 from seppo.core.events import ChunkSent, Event, ItemsDone, RestReturned, WorkerJoined
 from seppo.engines.base import Answer, Order
 from seppo.payload.batch import pack_values
@@ -63,6 +64,8 @@ class LocalEngine:
                 worker.give_back(attempt)
             case CancelAttempt(attempt=attempt):
                 worker.cancel(attempt)
+            case KillWorker():
+                pass  # no thread of a living process is frozen
         return []
 
     def wait(self, timeout: float | None) -> list[Event]:

@@ -23,8 +23,9 @@ from seppo.errors import (
     NameServerError,
     NoWorkersError,
     SerializationError,
-    WorkerLostError,
 )
+from seppo.interfaces.lost import error_of_item, error_of_job
+from seppo.interfaces.options import count_of, seconds_of
 from seppo.payload.batch import WHOLE, unpack_all
 from seppo.payload.outcome import Failure
 from seppo.payload.place import is_nested
@@ -46,6 +47,12 @@ class Executor(StandardExecutor):
     Args:
         max_workers: Most workers that run calls of this executor at once; None for all.
         group: Use the workers of this group.
+        retries_on_loss: How often a call is begun again after its worker was lost while
+            running it; then its future gets ``WorkerLostError``.
+        duplicate: Whether a call that takes much longer than others may be run by a second
+            worker as well. Not by default, unlike maps: calls are seldom alike.
+        task_timeout: Seconds that one call may run; then its future gets
+            ``TaskTimeoutError``. None for no limit.
 
     Raises:
         NoWorkersError: If no worker is registered.
@@ -53,7 +60,15 @@ class Executor(StandardExecutor):
         RuntimeError: Inside a worker: its calls would wait for the worker itself.
     """
 
-    def __init__(self, max_workers: int | None = None, group: str | None = None) -> None:
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        group: str | None = None,
+        *,
+        retries_on_loss: int = 2,
+        duplicate: bool = False,
+        task_timeout: float | None = None,
+    ) -> None:
         if max_workers is not None and max_workers < 1:
             raise ConfigurationError("max_workers", str(max_workers), "1 or more is needed")
         if is_nested(group):
@@ -61,6 +76,14 @@ class Executor(StandardExecutor):
                 "inside a worker, seppo.Executor needs another group: workers that wait "
                 "for each other would wait for ever"
             )
+        policy = Policy(
+            ordered=False,
+            max_workers=max_workers,
+            retries_on_loss=count_of("retries_on_loss", retries_on_loss),
+            taken_on_delivery=True,
+            duplicate=bool(duplicate),
+            task_timeout=seconds_of("task_timeout", task_timeout),
+        )
         settings = Settings.load(group=group)
         try:
             driver = driver_for(settings)
@@ -68,13 +91,13 @@ class Executor(StandardExecutor):
             raise NoWorkersError(str(error)) from error
         if driver is None:
             raise NoWorkersError(f"no worker of group {settings.group!r} is registered")
-        self._calls = _Calls()
+        self._calls = _Calls(policy.task_timeout)
         outcomes: SimpleQueue[Outcome | Future[Any]] = SimpleQueue()
         self._outcomes = outcomes
         self._lock = threading.Lock()  # guards the numbering of calls and the shutdown
         self._is_shut_down = False
         self._source = TaskSource(self._calls.begin)
-        policy = Policy(ordered=False, max_workers=max_workers, taken_on_delivery=True)
+        self._calls.forget = self._source.drop
         self._job = driver.open(self._source, _sink(self._calls, outcomes), policy)
         self._collector = threading.Thread(
             target=_collect,
@@ -161,7 +184,9 @@ class Executor(StandardExecutor):
 class _Calls:
     """The futures of calls without a result, by number."""
 
-    def __init__(self) -> None:
+    def __init__(self, task_timeout: float | None) -> None:
+        self.task_timeout = task_timeout
+        self.forget: Callable[[int, int], None] = lambda start, stop: None
         self.broken: Exception | None = None  # why no further call can be run
         self._futures: dict[int, Future[Any]] = {}
         self._begun: dict[int, bool] = {}  # what begin() said; a call may be sent again
@@ -263,8 +288,8 @@ def _settle_next(outcome: Outcome | Future[Any], calls: _Calls) -> bool:
             _settle(outcome, calls)
         case FinishJob():
             return False
-        case FailJob(delivered=delivered, undone=undone, losses=losses):
-            calls.fail_all(NoWorkersError("all workers are gone", delivered, undone, losses))
+        case FailJob():
+            calls.fail_all(error_of_job(outcome, None))
             return False
         case Broken(error=error):
             calls.fail_all(error)
@@ -274,9 +299,9 @@ def _settle_next(outcome: Outcome | Future[Any], calls: _Calls) -> bool:
 
 def _settle(part: Deliver, calls: _Calls) -> None:
     if isinstance(part.payload, LostItem):
-        lost = part.payload
-        error = WorkerLostError(part.index, lost.worker, lost.reason, lost.tries)
+        error = error_of_item(part.payload, part.index, calls.task_timeout)
         calls.finish(part.index, None, error)
+        calls.forget(part.index, part.index + 1)
         return
     assert isinstance(part.payload, Answer)
     batch, worker = part.payload.batch, part.payload.worker

@@ -20,12 +20,15 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from seppo.core.commands import Deliver, FailJob, FinishJob, LostItem
+from seppo.core.commands import Deliver, FailJob, FinishJob, LostItem, RunHere
 from seppo.driver import Broken, JobHandle, Outcome
 from seppo.engines.base import Answer
-from seppo.errors import InternalError, NoWorkersError, WorkerLostError
+from seppo.errors import InternalError, MapTimeoutError
+from seppo.interfaces.here import Deadline, RunsHere, warn_once
 from seppo.interfaces.inputs import Reader
+from seppo.interfaces.lost import error_of_item, error_of_job
 from seppo.interfaces.mailbox import Mailbox
+from seppo.interfaces.options import MapOptions
 from seppo.interfaces.progress import Meter
 from seppo.payload.batch import WHOLE, unpack_all
 from seppo.payload.outcome import Failure
@@ -42,7 +45,9 @@ class ParallelMap(Iterator[R], Generic[R]):
         job: The job.
         mailbox: Where the driver leaves what becomes of it.
         length: How many results there will be, None if nobody knows.
-        return_exceptions: Hand out exceptions as values.
+        options: What the caller asked for.
+        func: The function, should it have to run here.
+        deadline: When the map must be done.
         reader: Reads the input, if it is not a sequence.
         meter: Shows the progress.
         grown: Tells by how many items a list has grown since the call.
@@ -53,7 +58,9 @@ class ParallelMap(Iterator[R], Generic[R]):
         job: JobHandle,
         mailbox: Mailbox,
         length: int | None,
-        return_exceptions: bool,
+        options: MapOptions,
+        func: Callable[..., R],
+        deadline: Deadline,
         reader: Reader | None,
         meter: Meter | None,
         grown: Callable[[], int] | None = None,
@@ -62,7 +69,9 @@ class ParallelMap(Iterator[R], Generic[R]):
         self._job = job
         self._mailbox = mailbox
         self._length = length
-        self._return_exceptions = return_exceptions
+        self._options = options
+        self._func = func
+        self._deadline = deadline
         self._reader = reader
         self._meter = meter
         self._lock = threading.RLock()  # between threads that take results from one map
@@ -73,6 +82,7 @@ class ParallelMap(Iterator[R], Generic[R]):
         self._handed_out = 0  # counted only where a reader asks for it
         self._ends_loop = False  # an item raised StopIteration, which ends a loop over map()
         self._is_closed = False
+        self._is_cancelled = False
         job.is_watched = reader is not None or meter is not None
         if meter is not None:
             meter.show(0, length)
@@ -93,17 +103,24 @@ class ParallelMap(Iterator[R], Generic[R]):
         return self
 
     def __next__(self) -> R:
-        while True:
-            if self._needs_attention:
+        try:
+            while True:
+                if self._needs_attention:
+                    with self._lock:
+                        self._attend()
+                # A for statement takes and returns a value without any call in between; and
+                # not under the lock, whose release is a call.
+                for value in self._part:
+                    return value
                 with self._lock:
-                    self._attend()
-            # A for statement takes and returns a value without any call in between; and
-            # not under the lock, whose release is a call.
-            for value in self._part:
-                return value
-            with self._lock:
-                if self._ends_loop or self._part.__length_hint__() == 0:  # type: ignore[attr-defined]
-                    self._next_part()
+                    if self._ends_loop or self._part.__length_hint__() == 0:  # type: ignore[attr-defined]
+                        self._next_part()
+        except KeyboardInterrupt as interruption:
+            del self  # see _without_frames
+            raise _without_frames(interruption)  # noqa: B904 (it is the same exception)
+        except BaseException:
+            del self
+            raise
 
     def _attend(self) -> None:
         """Before a result goes out: take one item in for it, and show the progress.
@@ -155,9 +172,9 @@ class ParallelMap(Iterator[R], Generic[R]):
                 self.close()
                 self._check_input()
                 raise StopIteration
-            case FailJob(delivered=delivered, undone=undone, losses=losses):
+            case FailJob():
                 self.close()
-                raise NoWorkersError("all workers are gone", delivered, undone, losses)
+                raise error_of_job(outcome, self._deadline.timeout)
             case Broken(error=problem):
                 self.close()
                 raise problem
@@ -166,6 +183,8 @@ class ParallelMap(Iterator[R], Generic[R]):
 
     def _check_input(self) -> None:
         """After the last result: raise what the input raised, or that it has changed."""
+        if self._is_cancelled:
+            return
         if self._reader is not None and self._reader.error is not None:
             raise self._reader.error
         if self._grown is not None and (missed := self._grown()):
@@ -195,9 +214,9 @@ class ParallelMap(Iterator[R], Generic[R]):
 
     def _open(self, part: Deliver) -> Iterator[R]:
         if isinstance(part.payload, LostItem):
-            lost = part.payload
-            error = WorkerLostError(part.index, lost.worker, lost.reason, lost.tries)
-            return self._outcomes_of([error], (0,))
+            return self._outcomes_of([self._error_of(part.payload, part.index)], (0,))
+        if isinstance(part.payload, RunHere):
+            return self._run_here(part.payload, part.index, part.count)
         assert isinstance(part.payload, Answer)
         batch, worker = part.payload.batch, part.payload.worker
         first = part.index - part.offset
@@ -211,10 +230,35 @@ class ParallelMap(Iterator[R], Generic[R]):
             values[i] = values[i].to_exception(part.index + i, worker)
         return self._outcomes_of(values, failed)
 
+    def _error_of(self, lost: LostItem, index: int) -> Exception:
+        source = self._job.source
+        text = source.describe(index)
+        source.drop(index, index + 1)
+        return error_of_item(lost, index, self._options.task_timeout, text)
+
+    def _run_here(self, order: RunHere, start: int, count: int) -> Iterator[R]:
+        if self._is_cancelled:
+            return iter(())
+        warn_once(order)
+        source, as_values = self._job.source, self._options.return_exceptions
+        return RunsHere(
+            self._func, source, start, count, as_values, self._check_time, self._end_loop
+        )
+
+    def _check_time(self) -> None:
+        if self._deadline.has_passed and not self._is_closed:
+            self.close()
+            raise MapTimeoutError(self._deadline.timeout or 0.0)
+
+    def _end_loop(self) -> None:
+        self._ends_loop = True
+
     def _outcomes_of(self, values: list[Any], failed: Any) -> Iterator[R]:
         """Return an iterator over values of which some are exceptions to raise."""
         raising = {
-            i for i in failed if not (self._return_exceptions and isinstance(values[i], Exception))
+            i
+            for i in failed
+            if not (self._options.return_exceptions and isinstance(values[i], Exception))
         }
         if not raising:
             return iter(values)
@@ -223,6 +267,20 @@ class ParallelMap(Iterator[R], Generic[R]):
     def _show_end(self) -> None:
         if self._meter is not None:
             self._meter.show(self._job.completed, self._length)
+
+    def cancel(self) -> None:
+        """Drop what is not done: items that run are interrupted, and the workers are free.
+
+        Results that are here already can still be taken; after them the iteration ends.
+        From any thread.
+        """
+        if self._is_closed or self._is_cancelled:
+            return
+        self._is_cancelled = True
+        self._job.close()
+        if self._reader is not None:
+            self._reader.close()
+        self._mailbox.put(FinishJob(self._job.number))  # nothing that comes later is taken
 
     def close(self) -> None:
         """Give the map up: workers drop what is left of it, and no more results come."""
@@ -279,7 +337,9 @@ class _Mixed(Iterator[R]):
             try:
                 raise value
             finally:
-                del value  # a traceback that refers to its own frame keeps everything alive
+                # A traceback that refers to its own frame keeps everything alive: at a
+                # prompt, where the last one is kept, workers would run on.
+                del value, self
         raise StopIteration
 
 
@@ -304,8 +364,17 @@ class _Parts(Iterator[Iterator[R]]):
         except StopIteration:
             raise
         except BaseException as error:  # Ctrl-C, too: the loop may be continued
-            return _raising_once(error)
+            return _raising_once(_without_frames(error))
         return owner._part
+
+
+def _without_frames(error: BaseException) -> BaseException:
+    """Return an exception without the frames that it went through, which refer to the map.
+
+    At a prompt or in a notebook the last traceback is kept. If it kept the map, workers
+    would run on after Ctrl-C until the next exception.
+    """
+    return error.with_traceback(None)
 
 
 def _raising_once(error: BaseException) -> Iterator[Any]:

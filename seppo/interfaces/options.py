@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
 from seppo.errors import ConfigurationError
+from seppo.payload.retry import Retry
 
 # Seen by a type checker; what it means is told in map_parallel's docstring.
 Progress = bool | str | Mapping[str, Any] | type | Callable[[int, int | None], object] | None
 
 FALLBACKS = ("serial", "error")
+NO_RETRY = Retry(0)
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,25 @@ class MapOptions:
     progress: Progress = None
     group: str | None = None
     fallback: str = "serial"
+    retries: Retry = NO_RETRY
+    retries_on_loss: int = 2
+    duplicate: bool = True
+    timeout: float | None = None
+    task_timeout: float | None = None
 
     @classmethod
     def checked(
         cls,
+        *,
         chunksize: SupportsIndex | None,
         buffersize: SupportsIndex | None,
         ordered: bool,
         return_exceptions: bool,
+        retries: int | Retry,
+        retries_on_loss: int,
+        duplicate: bool,
+        timeout: float | None,
+        task_timeout: float | None,
         progress: Progress,
         group: str | None,
         fallback: str,
@@ -64,7 +77,46 @@ class MapOptions:
             progress,
             group,
             fallback,
+            retries if isinstance(retries, Retry) else Retry(count_of("retries", retries)),
+            count_of("retries_on_loss", retries_on_loss),
+            bool(duplicate),
+            seconds_of("timeout", timeout),
+            seconds_of("task_timeout", task_timeout),
         )
+
+
+def count_of(name: str, value: SupportsIndex) -> int:
+    """Return a number of times, checked.
+
+    Raises:
+        ConfigurationError: If it is below 0.
+        TypeError: If it is no whole number.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, not {value!r}") from None
+    if number < 0:
+        raise ConfigurationError(name, str(number), "0 or more is needed")
+    return number
+
+
+def seconds_of(name: str, value: float | None) -> float | None:
+    """Return a time limit, checked; None stays None.
+
+    Raises:
+        ConfigurationError: If it is not above 0.
+        TypeError: If it is no number.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}") from None
+    if not seconds > 0:
+        raise ConfigurationError(name, str(value), "more than 0 seconds are needed, or None")
+    return seconds if seconds < float("inf") else None
 
 
 def _positive(name: str, value: SupportsIndex | None) -> int | None:

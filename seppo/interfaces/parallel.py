@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from seppo.core.events import Policy
 from seppo.driver import Driver, driver_for
 from seppo.errors import NameServerError, NoWorkersError
+from seppo.interfaces.here import Deadline
 from seppo.interfaces.inputs import Reader, growth_of, length_of
 from seppo.interfaces.iterator import ParallelMap
 from seppo.interfaces.mailbox import Mailbox
@@ -17,6 +18,7 @@ from seppo.interfaces.progress import meter_for
 from seppo.interfaces.serial import SerialMap
 from seppo.payload.function import pack_function
 from seppo.payload.place import is_nested
+from seppo.payload.retry import Retry, retrying
 from seppo.payload.source import SequenceSource, StreamSource, is_sliceable
 from seppo.settings import Settings
 
@@ -34,6 +36,11 @@ def map_parallel(
     buffersize: int | None = None,
     ordered: bool = True,
     return_exceptions: bool = False,
+    retries: int | Retry = 0,
+    retries_on_loss: int = 2,
+    duplicate: bool = True,
+    timeout: float | None = None,
+    task_timeout: float | None = None,
     progress: Progress = None,
     group: str | None = None,
     fallback: str = "serial",
@@ -57,21 +64,38 @@ def map_parallel(
             chunks for each worker.
         ordered: False hands out results as they come.
         return_exceptions: Hand out exceptions of items as values in their places.
+        retries: How often an item that raises is tried again, on the worker; or a
+            ``seppo.Retry``, which also tells after which exceptions, and with what pauses.
+        retries_on_loss: How often an item is begun again after its worker was lost while
+            running it. Then it raises ``WorkerLostError`` at its place. Other items of a
+            lost worker are run elsewhere without being counted.
+        duplicate: Whether an item that takes much longer than the others, or whose worker
+            is silent, may be run by a second worker as well; the first answer wins. With
+            False an item moves only after its worker is known to be dead; together with
+            ``retries_on_loss=0`` each item begins at most once.
+        timeout: Seconds from the call after which ``next()`` raises ``MapTimeoutError``
+            if the map is not done, and the workers drop it. None for no limit.
+        task_timeout: Seconds that one item may run, all its retries together; then it is
+            interrupted, or its process ended, and it raises ``TaskTimeoutError`` at its
+            place. None for no limit.
         progress: True for a tqdm bar, a string for a bar with this description, a dict
             of tqdm's keywords, a tqdm class, or a callable that gets ``(done, total)``;
             ``total`` is None if nobody knows.
         group: Use the workers of this group.
-        fallback: What to do where no worker is registered: ``"serial"`` runs builtin
-            ``map`` in this process, with one warning a process; ``"error"`` raises.
+        fallback: What to do where no worker is registered, or when all workers are gone
+            and none comes back for 20 seconds: ``"serial"`` runs the items in this
+            process, with a warning, but none that may have killed a worker: those raise
+            ``WorkerLostError``. ``"error"`` raises ``NoWorkersError``.
 
     Returns:
-        An iterator, also a context manager, with ``close()``, and ``len()`` where the
-        inputs have one. When it is closed or deleted, workers drop what is left.
+        An iterator, also a context manager, with ``close()``, ``cancel()``, and ``len()``
+        where the inputs have one. When it is closed or deleted, workers drop what is left.
 
     Raises:
         SerializationError: If ``func`` cannot be pickled.
-        NoWorkersError: At the call, with ``fallback="error"``; from ``next()``, when all
-            workers are gone and none comes back for 20 seconds.
+        NoWorkersError: With ``fallback="error"``, at the call and from ``next()``; without
+            it from ``next()``, when all workers are gone and several items are known to
+            have killed theirs: then nothing of it is run in this process.
         ProtocolError: If there are workers, but none that this client can work with.
         SecurityError: If there are workers, but none that holds the same key.
         ValueError, TypeError: If an argument makes no sense.
@@ -82,7 +106,18 @@ def map_parallel(
     [32, 9]
     """
     options = MapOptions.checked(
-        chunksize, buffersize, ordered, return_exceptions, progress, group, fallback
+        chunksize=chunksize,
+        buffersize=buffersize,
+        ordered=ordered,
+        return_exceptions=return_exceptions,
+        retries=retries,
+        retries_on_loss=retries_on_loss,
+        duplicate=duplicate,
+        timeout=timeout,
+        task_timeout=task_timeout,
+        progress=progress,
+        group=group,
+        fallback=fallback,
     )
     _check(func, iterables)
     if is_nested(group):
@@ -101,6 +136,11 @@ def map_parallel_serial(
     buffersize: int | None = None,
     ordered: bool = True,
     return_exceptions: bool = False,
+    retries: int | Retry = 0,
+    retries_on_loss: int = 2,
+    duplicate: bool = True,
+    timeout: float | None = None,
+    task_timeout: float | None = None,
     progress: Progress = None,
     group: str | None = None,
     fallback: str = "serial",
@@ -108,13 +148,25 @@ def map_parallel_serial(
     """Return what ``map_parallel`` returns, computed in this process by builtin ``map``.
 
     For debugging, tests and comparison. The arguments are those of ``map_parallel``;
-    no worker is looked for.
+    no worker is looked for. ``timeout`` is looked at before each item; ``task_timeout``,
+    ``retries_on_loss`` and ``duplicate`` mean nothing here.
 
     >>> list(map_parallel_serial(abs, [-1, 2]))
     [1, 2]
     """
     options = MapOptions.checked(
-        chunksize, buffersize, ordered, return_exceptions, progress, group, fallback
+        chunksize=chunksize,
+        buffersize=buffersize,
+        ordered=ordered,
+        return_exceptions=return_exceptions,
+        retries=retries,
+        retries_on_loss=retries_on_loss,
+        duplicate=duplicate,
+        timeout=timeout,
+        task_timeout=task_timeout,
+        progress=progress,
+        group=group,
+        fallback=fallback,
     )
     _check(func, iterables)
     return SerialMap(func, iterables, options)
@@ -163,6 +215,8 @@ def _start(
     iterables: tuple[Iterable[Any], ...],
     options: MapOptions,
 ) -> ParallelMap[R]:
+    deadline = Deadline(options.timeout)
+    func = retrying(func, options.retries)
     function = pack_function(func)
     mailbox = Mailbox()
     length = length_of(iterables)
@@ -171,7 +225,12 @@ def _start(
         ordered=options.ordered,
         max_ahead=options.buffersize or Policy.max_ahead,
         max_ahead_bytes=settings.lookahead_bytes,
+        retries_on_loss=options.retries_on_loss,
         likeness=function.digest,
+        duplicate=options.duplicate,
+        task_timeout=options.task_timeout,
+        timeout=options.timeout,
+        finishes_here=options.fallback == "serial",
     )
     if length is not None and all(map(is_sliceable, iterables)):
         job = driver.open(SequenceSource(function, iterables), mailbox.put, policy)
@@ -181,7 +240,9 @@ def _start(
             job,
             mailbox,
             length,
-            options.return_exceptions,
+            options,
+            func,
+            deadline,
             None,
             meter_for(options.progress, length),
             growth_of(iterables, length),
@@ -192,7 +253,7 @@ def _start(
     reader = Reader(rows, source, job, options.buffersize)
     meter = meter_for(options.progress, length)
     result: ParallelMap[R] = ParallelMap(
-        job, mailbox, length, options.return_exceptions, reader, meter
+        job, mailbox, length, options, func, deadline, reader, meter
     )
     reader.read_first(driver.n_workers, FIRST_LOOK)
     return result

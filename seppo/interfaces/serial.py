@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from seppo.errors import MapTimeoutError
+from seppo.interfaces.here import Deadline
 from seppo.interfaces.inputs import length_of
 from seppo.interfaces.options import MapOptions
 from seppo.interfaces.progress import meter_for
+from seppo.payload.retry import retrying
 
 R = TypeVar("R")
 
@@ -19,7 +22,8 @@ class SerialMap(Iterator[R], Generic[R]):
     Args:
         func: The function.
         iterables: Its arguments.
-        options: Of these, ``return_exceptions`` and ``progress`` matter here.
+        options: Of these, ``return_exceptions``, ``progress``, ``retries`` and ``timeout``
+            matter here; ``timeout`` is looked at before each item, which nothing interrupts.
     """
 
     def __init__(
@@ -29,14 +33,19 @@ class SerialMap(Iterator[R], Generic[R]):
         options: MapOptions,
     ) -> None:
         self._length = length_of(iterables)
-        self._map: Iterator[R] | None = map(func, *iterables)
+        func = retrying(func, options.retries)
+        self._map: Iterator[R] | None
+        if options.timeout is None:
+            self._map = map(func, *iterables)
+        else:
+            self._map = _InTime(func, zip(*iterables, strict=False), options.timeout)
         self._return_exceptions = options.return_exceptions
         self._meter = meter_for(options.progress, self._length)
         self._done = 0
         self._show()
 
     def __iter__(self) -> Iterator[R]:
-        if self._map is not None and self._meter is None and not self._return_exceptions:
+        if type(self._map) is map and self._meter is None and not self._return_exceptions:
             return self._map
         return self
 
@@ -46,7 +55,7 @@ class SerialMap(Iterator[R], Generic[R]):
         self._show()  # before anything is taken: should it raise, nothing is lost
         try:
             value = next(self._map)
-        except StopIteration:
+        except (StopIteration, MapTimeoutError):
             self.close()
             raise
         except Exception as error:
@@ -66,6 +75,10 @@ class SerialMap(Iterator[R], Generic[R]):
             raise TypeError("this map has no length: an input has none")
         return self._length
 
+    def cancel(self) -> None:
+        """Stop: no further result will come."""
+        self.close()
+
     def close(self) -> None:
         """Stop: no further result will come."""
         self._map = None
@@ -83,3 +96,22 @@ class SerialMap(Iterator[R], Generic[R]):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _InTime(Iterator[R]):
+    """What ``map`` yields, until the time is up."""
+
+    def __init__(
+        self, func: Callable[..., R], rows: Iterator[tuple[Any, ...]], timeout: float
+    ) -> None:
+        self._func = func
+        self._rows = rows
+        self._deadline = Deadline(timeout)
+        self._done = 0
+
+    def __next__(self) -> R:
+        row = next(self._rows)
+        if self._deadline.has_passed:
+            raise MapTimeoutError(self._deadline.timeout or 0.0, self._done)
+        self._done += 1
+        return self._func(*row)

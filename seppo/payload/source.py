@@ -9,16 +9,27 @@ from __future__ import annotations
 
 import logging
 import pickle
+import reprlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from seppo.payload.batch import Batch, is_plain, join, pack_one, pack_plain, pack_values, pack_whole
+from seppo.payload.batch import (
+    Batch,
+    is_plain,
+    join,
+    pack_one,
+    pack_plain,
+    pack_values,
+    pack_whole,
+    unpack_all,
+)
 from seppo.payload.function import PackedFunction, dependencies, load_function, pack_function
 from seppo.payload.outcome import Failure
 from seppo.payload.serialize import PLAIN_TYPES, Packed, Pickler, own_modules_by_value
 
 SMALL_FUNCTION = 1 << 16  # bytes; a larger one is not kept on the worker between calls
+LONGEST_TEXT = 80  # characters that describe an item in a message
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +47,13 @@ class ItemSource(Protocol):
     def drop(self, start: int, stop: int) -> None:
         """Forget items whose results were delivered."""
 
+    def arguments(self, index: int) -> list[Any]:
+        """Return the arguments of an item as a worker gets them; a ``Failure`` for one that
+        cannot be had."""
+
+    def describe(self, index: int) -> str | None:
+        """Return a short text for an item, for messages; None where it is not at hand."""
+
 
 def is_sliceable(values: Any) -> bool:
     """Whether a slice of this input is, item by item, what iterating over it yields."""
@@ -44,6 +62,18 @@ def is_sliceable(values: Any) -> bool:
         return True
     numpy = sys.modules.get("numpy")
     return numpy is not None and kind is numpy.ndarray and values.ndim > 0
+
+
+def _arguments(columns: tuple[Batch, ...], index: int) -> list[Any]:
+    return [unpack_all(column, lambda _: f"item {index}")[0] for column in columns]
+
+
+def _describe(args: Iterable[Any]) -> str | None:
+    try:
+        text = ", ".join(map(reprlib.repr, args))
+    except Exception:  # a user's __repr__ may raise anything
+        return None
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 3] + "..."
 
 
 class SequenceSource:
@@ -64,6 +94,17 @@ class SequenceSource:
 
     def drop(self, start: int, stop: int) -> None:
         """Do nothing: the sequences are the caller's."""
+
+    def arguments(self, index: int) -> list[Any]:
+        """Return the arguments of an item as a worker gets them."""
+        return _arguments(self.pack(index, index + 1), index)
+
+    def describe(self, index: int) -> str | None:
+        """Return a short text for an item."""
+        try:
+            return _describe(column[index] for column in self._columns)
+        except Exception:  # it has shrunk
+            return None
 
 
 def _pack_slice(column: Any, start: int, stop: int) -> Batch:
@@ -115,6 +156,16 @@ class StreamSource:
         for index in range(start, stop):
             self._items.pop(index, None)
 
+    def arguments(self, index: int) -> list[Any]:
+        """Return the arguments of an item as a worker gets them."""
+        return _arguments(self.pack(index, index + 1), index)
+
+    def describe(self, index: int) -> str | None:
+        """Return a short text for an item that was kept as it is."""
+        args = self._items.get(index, (None,))
+        # What was packed may be what killed its workers when it was unpacked.
+        return _describe(args) if is_plain(args) and index in self._items else None
+
 
 def _join_column(values: list[Any]) -> Batch:
     if is_plain(values):
@@ -164,6 +215,14 @@ class TaskSource:
         """Forget calls whose results were delivered."""
         for index in range(start, stop):
             self._tasks.pop(index, None)
+
+    def arguments(self, index: int) -> list[Any]:
+        """Return the call as a worker gets it."""
+        return _arguments(self.pack(index, index + 1), index)
+
+    def describe(self, index: int) -> str | None:
+        """Return None: a call is packed, and may be what killed its workers."""
+        return None
 
 
 _SKIPPED = Packed(pickle.dumps(Failure("CancelledError", "cancelled before it began"), 5))

@@ -51,7 +51,7 @@ def test_item_that_kills_its_workers_is_the_only_one_that_fails(own_cluster, way
 def test_when_all_workers_are_gone_the_map_says_so(own_cluster, monkeypatch):
     monkeypatch.setenv("SEPPO_GRACE", "0.5")
     cluster = own_cluster(2)
-    results = seppo.map_parallel(userland.pid_after, [0.02] * 500)
+    results = seppo.map_parallel(userland.pid_after, [0.02] * 500, fallback="error")
     first = [next(results) for _ in range(5)]
     end(cluster.workers)
     with pytest.raises(seppo.NoWorkersError) as caught:

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+from dialogue import delivered, done, open_job, recalled, scheduler_with, sent
 
 from seppo.core.commands import (
     CancelAttempt,
@@ -17,7 +18,6 @@ from seppo.core.events import (
     ChunkSent,
     InputEnded,
     InputOffered,
-    ItemsDone,
     JobClosed,
     JobOpened,
     Policy,
@@ -27,38 +27,9 @@ from seppo.core.events import (
     WorkerJoined,
     WorkerLost,
 )
-from seppo.core.scheduler import RECALL_PAUSE, Scheduler
-
-
-def scheduler_with(*workers, **arguments):
-    s = Scheduler(**arguments)
-    for worker in workers:
-        assert s.handle(WorkerJoined(worker), now=0.0) == []
-    return s
-
-
-def open_job(s, n_items, job=1, now=0.0, ended=True, **policy):
-    """Open a job and offer its items; return what is sent at once."""
-    assert s.handle(JobOpened(job, Policy(**policy)), now) == []
-    commands = s.handle(InputOffered(job, n_items), now)
-    return commands + (s.handle(InputEnded(job), now) if ended else [])
-
-
-def done(s, attempt, count=1, seconds=0.1, now=1.0, nbytes=0, payload="r"):
-    return s.handle(ItemsDone(attempt, count, seconds, nbytes, payload), now)
-
-
-def sent(commands):
-    return [(c.worker, c.start, c.stop) for c in commands if isinstance(c, SendChunk)]
-
-
-def delivered(commands):
-    return [(c.index, c.count) for c in commands if isinstance(c, Deliver)]
-
-
-def recalled(commands):
-    return [(c.worker, c.attempt) for c in commands if isinstance(c, RecallChunk)]
-
+from seppo.core.recall import RECALL_PAUSE
+from seppo.core.recovery import PROBE_SECONDS
+from seppo.core.scheduler import Scheduler
 
 # --- the way of an item
 
@@ -275,7 +246,7 @@ def test_nothing_is_recalled_that_max_workers_would_give_to_the_same_worker():
     open_job(s, 100, max_workers=1)
     assert recalled(done(s, 1, seconds=0.15, now=0.15)) == []
     assert recalled(s.handle(Wakeup(), now=0.2)) == []
-    assert s.next_deadline() is None
+    assert s.next_deadline() == PROBE_SECONDS  # nothing but to see whether it is alive
 
 
 # --- several jobs
@@ -305,6 +276,33 @@ def test_a_later_job_begins_level_with_those_that_run():
     for attempt in range(20, 30):
         jobs += [c.job for c in done(s, attempt, seconds=1.0) if isinstance(c, SendChunk)]
     assert 3 <= jobs.count(1) <= 7
+
+
+def test_shares_are_equal_whatever_the_sizes_of_chunks():
+    s = scheduler_with("a", "b")
+    attempts = open_job(s, 10_000, chunksize=100) + open_job(s, 10_000, job=2, chunksize=1)
+    seconds = {1: 0.0, 2: 0.0}
+    for _ in range(1500):
+        send = attempts.pop(0)
+        count = send.stop - send.start
+        seconds[send.job] += 0.1 * count
+        commands = done(s, send.attempt, count, seconds=0.1 * count)
+        attempts += [c for c in commands if isinstance(c, SendChunk)]
+    assert seconds[1] == pytest.approx(seconds[2], rel=0.2)
+
+
+def test_a_consumer_that_does_not_read_holds_up_nobody():
+    s = scheduler_with("a", "b")
+    attempts = open_job(s, 1000, chunksize=5, max_ahead=10)  # nobody takes a result of it
+    attempts += open_job(s, 1000, job=2, chunksize=5)
+    done_items = {1: 0, 2: 0}
+    while attempts:
+        send = attempts.pop(0)
+        count = send.stop - send.start
+        done_items[send.job] += count
+        commands = done(s, send.attempt, count, seconds=1.0)
+        attempts += [c for c in commands if isinstance(c, SendChunk)]
+    assert done_items == {1: 10, 2: 1000}
 
 
 def test_a_job_that_is_full_leaves_the_workers_to_others():
@@ -369,8 +367,8 @@ def test_work_that_is_nearly_done_is_not_recalled():
 def test_an_item_that_runs_is_not_recalled():
     s = scheduler_with("a", "b")
     open_job(s, 1)
-    assert s.handle(Wakeup(), now=100.0) == []
-    assert s.next_deadline() is None
+    assert s.handle(Wakeup(), now=1.0) == []
+    assert s.next_deadline() == PROBE_SECONDS
 
 
 def test_the_slowest_is_asked_first_and_one_for_each_idle_worker():
@@ -623,8 +621,8 @@ def test_a_worker_that_joins_in_time_saves_the_job():
     open_job(s, 1)
     s.handle(WorkerLost("a", "killed"), now=1.0)
     assert sent(s.handle(WorkerJoined("b"), now=20.0)) == [("b", 0, 1)]
-    assert s.next_deadline() is None
-    assert s.handle(Wakeup(), now=99.0) == []
+    assert s.handle(Wakeup(), now=21.5) == []
+    assert done(s, 2, payload="x") == [Deliver(1, 0, 1, "x"), FinishJob(1)]
 
 
 def test_a_job_opened_long_after_the_last_worker_left_has_the_grace_time_too():

@@ -589,8 +589,7 @@ def test_slow_consumer_does_not_pile_up_results(cluster):
             made += 1
             yield i
 
-    big = bytes(1 << 20)
-    with seppo.map_parallel(lambda x: big, numbers()) as results:
+    with seppo.map_parallel(lambda x: bytes(1 << 20), numbers()) as results:
         for _ in range(3):
             next(results)
         cluster.wait_until_idle()

@@ -22,10 +22,26 @@ def maps() -> None:
     with seppo.map_parallel(half, [1], ordered=False, progress=True, group="g") as results:
         first: float = next(results)
     serial: list[float] = list(seppo.map_parallel_serial(half, [1], fallback="error"))
+    retry = seppo.Retry(3, on=(OSError,), backoff=0.5)
+    limited = seppo.map_parallel(
+        half,
+        [1],
+        retries=retry,
+        retries_on_loss=0,
+        duplicate=False,
+        timeout=60.0,
+        task_timeout=1.5,
+    )
+    limited.cancel()
+    tried: list[float] = list(seppo.map_parallel_serial(half, [1], retries=3, timeout=5))
     try:
         list(seppo.map_parallel(half, [1], return_exceptions=True, progress={"desc": "x"}))
     except seppo.NoWorkersError as error:
-        print(error.delivered, error.undone, error.losses, floats, words, first, serial)
+        print(error.delivered, error.undone, error.losses, floats, words, first, serial, tried)
+    except seppo.MapTimeoutError as error:
+        print(error.seconds, error.delivered, error.undone)
+    except seppo.TaskTimeoutError as error:
+        print(error.index, error.seconds, error.worker, error.item)
     except (seppo.WorkerLostError, seppo.RemoteError, SeppoError):
         raise
 
@@ -37,7 +53,15 @@ def executor() -> None:
         asyncio.wrap_future(future)
         floats: list[float] = list(pool.map(half, [1, 2]))
         print(text, floats)
+    seppo.Executor(retries_on_loss=0, duplicate=True, task_timeout=2.0).shutdown()
 
 
 def server() -> None:
     seppo.start_seppo_enslaved_server("127.0.0.1", 0, group="g", name="n")
+
+
+def simulation() -> None:
+    faults = seppo.testing.Faults(life=5.0, told=1.0, freeze=3.0, thaw=1.0, drain=9.0, rejoin=0.1)
+    day = seppo.testing.SimulatedCluster(9, lambda index: 0.1, n_jobs=2, faults=faults)
+    report: seppo.testing.SimulationReport = day.run()
+    print(report.n_delivered, report.n_kills)

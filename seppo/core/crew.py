@@ -1,0 +1,142 @@
+"""The workers: who is there, who can take a chunk, and who has fallen silent.
+
+    joined --> idle --SendChunk--> half --SendChunk--> full        (one chunk, two chunks)
+                ^                   |                   |
+                +-------------------+---<-- done -------+
+
+A worker that drains, or that is silent, is in neither queue: it gets nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from seppo.core.job import Attempt
+
+
+@dataclass(eq=False)
+class Worker:
+    """One worker, as far as the scheduler knows it."""
+
+    name: str
+    heard_at: float  # when it last showed a sign of life
+    attempts: dict[int, Attempt] = field(default_factory=dict)  # in the order of sending
+    is_stuck: bool = False  # gave back the rest of its own accord: one item takes long
+    paused_until: float = 0.0  # returned a chunk untouched: another client's item takes long
+    interrupted_at: float = float("-inf")  # when an attempt of it was cancelled
+    is_draining: bool = False
+    is_silent: bool = False  # did not answer in time, and has shown no sign since
+    asked_at: float | None = None  # since when an answer is due
+    asked_about: int = 0  # of which attempt
+    n_kills: int = 0  # how often its end was asked for, since it fell silent
+    echoes: set[int] = field(default_factory=set)  # attempts ended while it was silent
+
+    @property
+    def first(self) -> Attempt | None:
+        """The attempt that it runs, or will run next."""
+        return next(iter(self.attempts.values()), None)
+
+
+class Crew:
+    """All workers of one scheduler.
+
+    Attributes:
+        workers: Those that are connected, by name.
+        idle: Those without a chunk that may take one, longest waiting first.
+        half: Those with one chunk that may take a second.
+        is_news: Whether a worker became idle since somebody last cleared this.
+        alone_since: When the last worker that takes work left.
+    """
+
+    def __init__(self) -> None:
+        self.workers: dict[str, Worker] = {}
+        self.idle: OrderedDict[str, Worker] = OrderedDict()
+        self.half: OrderedDict[str, Worker] = OrderedDict()
+        self.is_news = False
+        self.alone_since = 0.0
+        self._n_draining = 0
+        self._echoes: dict[int, Worker] = {}
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no worker will ever take another chunk."""
+        return len(self.workers) == self._n_draining
+
+    def join(self, name: str, now: float) -> None:
+        """Welcome a worker; one that is known already stays as it is."""
+        if name not in self.workers:
+            self.workers[name] = worker = Worker(name, now)
+            self.place(worker)
+
+    def lose(self, name: str, now: float) -> Worker | None:
+        """Forget a worker and return it; None if it is not known."""
+        worker = self.workers.pop(name, None)
+        if worker is None:
+            return None
+        self.idle.pop(name, None)
+        self.half.pop(name, None)
+        self._forget_echoes(worker)
+        if worker.is_draining:
+            self._n_draining -= 1
+        elif self.is_alone:
+            self.alone_since = now
+        return worker
+
+    def drain(self, name: str, now: float) -> None:
+        """Give a worker nothing more."""
+        worker = self.workers.get(name)
+        if worker is not None and not worker.is_draining:
+            worker.is_draining = True
+            self._n_draining += 1
+            if self.is_alone:
+                self.alone_since = now
+            self.place(worker)
+
+    def place(self, worker: Worker) -> None:
+        """Put the worker into the queue that fits the number of its chunks."""
+        self.idle.pop(worker.name, None)
+        self.half.pop(worker.name, None)
+        if worker.is_draining or worker.is_silent or self.workers.get(worker.name) is not worker:
+            return
+        if len(worker.attempts) == 0:
+            self.idle[worker.name] = worker
+            self.is_news = True
+        elif len(worker.attempts) == 1:
+            self.half[worker.name] = worker
+
+    # --- signs of life
+
+    def hush(self, worker: Worker) -> None:
+        """Take note that a worker is silent."""
+        worker.is_silent = True
+        worker.n_kills = 0
+        self.place(worker)
+
+    def ended(self, worker: Worker, number: int) -> None:
+        """Take note that an attempt has ended; its echo will show that a worker is back."""
+        if worker.asked_about == number and not worker.is_silent:
+            worker.asked_at = None  # the answer will not be recognized
+        if worker.is_silent:
+            worker.echoes.add(number)
+            self._echoes[number] = worker
+
+    def echo(self, number: int) -> Worker | None:
+        """Return the silent worker that an attempt, which has ended, was at."""
+        return self._echoes.get(number)
+
+    def heard(self, worker: Worker, now: float) -> bool:
+        """Take note of a sign of life; return whether the worker was silent before."""
+        worker.heard_at = now
+        worker.asked_at = None
+        if not worker.is_silent:
+            return False
+        worker.is_silent = False
+        self._forget_echoes(worker)
+        self.place(worker)
+        return True
+
+    def _forget_echoes(self, worker: Worker) -> None:
+        for number in worker.echoes:
+            self._echoes.pop(number, None)
+        worker.echoes.clear()

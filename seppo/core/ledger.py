@@ -1,0 +1,149 @@
+"""Who has what: jobs, workers, and the attempts between them.
+
+An attempt *begins* with the ``SendChunk`` that is returned for it, and *ends* once. In
+between it may become a *shadow*: its items get another place, because it straggles or its
+worker is silent, but its answers still count when they come first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+from seppo.core.commands import CancelAttempt, Command, SendChunk
+from seppo.core.crew import Crew, Worker
+from seppo.core.events import Policy
+from seppo.core.job import Attempt, Experience, Job
+
+LIKENESSES = 256  # kinds of jobs whose costs are remembered
+
+
+class Ledger:
+    """All jobs, workers and live attempts of one scheduler.
+
+    Attributes:
+        jobs: Open jobs by number.
+        crew: The workers.
+        attempts: Live attempts by number.
+        recallable: Those of which an item is probably not begun.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: dict[int, Job] = {}
+        self.crew = Crew()
+        self.attempts: dict[int, Attempt] = {}
+        self.recallable: dict[int, Attempt] = {}
+        self._last_attempt = 0
+        self._experience: OrderedDict[Hashable, Experience] = OrderedDict()
+
+    def open(self, number: int, policy: Policy, now: float) -> None:
+        """Begin a job, level with those that run, and with what its like have learned."""
+        served = min((job.served for job in self.jobs.values()), default=0.0)
+        self.jobs[number] = job = Job(number, policy, served, now)
+        if (known := self._experience.get(policy.likeness)) is not None:
+            job.begin_with(known)
+
+    def close(self, number: int) -> Job | None:
+        """Forget a job and return it; remember what it has learned."""
+        job = self.jobs.pop(number, None)
+        if job is not None and job.policy.likeness is not None and job.experience is not None:
+            self._experience.pop(job.policy.likeness, None)
+            self._experience[job.policy.likeness] = job.experience
+            if len(self._experience) > LIKENESSES:
+                self._experience.popitem(last=False)
+        return job
+
+    def begin(
+        self, worker: Worker, job: Job, start: int, stop: int, now: float, suspect: bool = False
+    ) -> SendChunk:
+        """Give items to a worker and return the command that does it."""
+        self._last_attempt += 1
+        number = self._last_attempt
+        attempt = Attempt(number, job, worker.name, start, stop, start, now, suspect)
+        self.attempts[number] = job.attempts[number] = attempt
+        job.chunks_at[worker.name] = job.chunks_at.get(worker.name, 0) + 1
+        job.served += (stop - start) * job.cost
+        if worker.attempts or stop - start > 1:
+            self.recallable[number] = attempt
+        worker.attempts[number] = attempt
+        self.crew.place(worker)
+        timeout = job.policy.task_timeout
+        return SendChunk(worker.name, number, job.number, start, stop, timeout, suspect)
+
+    def end(self, attempt: Attempt, now: float) -> None:
+        """Forget an attempt; what it has not done is the caller's affair."""
+        job, number = attempt.job, attempt.number
+        del self.attempts[number]
+        self.recallable.pop(number, None)
+        del job.attempts[number]
+        job.shadows.pop(number, None)
+        worker = self.crew.workers.get(attempt.worker)
+        if worker is None:
+            self._uncount(attempt)
+            return
+        if not worker.is_silent:
+            self._uncount(attempt)
+        was_first = worker.first is attempt
+        del worker.attempts[number]
+        if was_first and (following := worker.first) is not None:
+            following.progress_at = max(following.progress_at, now)  # it begins now
+        self.crew.ended(worker, number)
+        self.crew.place(worker)
+
+    def cancel(self, attempt: Attempt, now: float) -> Command:
+        """End an attempt whose answers are not wanted, and return the command for that."""
+        self.end(attempt, now)
+        if (worker := self.crew.workers.get(attempt.worker)) is not None:
+            worker.interrupted_at = now
+        return CancelAttempt(attempt.worker, attempt.number)
+
+    def _uncount(self, attempt: Attempt) -> None:
+        chunks_at = attempt.job.chunks_at
+        left = chunks_at.get(attempt.worker, 0) - 1
+        if left > 0:
+            chunks_at[attempt.worker] = left
+        else:
+            chunks_at.pop(attempt.worker, None)
+
+    # --- shadows
+
+    def shadow(self, attempt: Attempt) -> None:
+        """Make an attempt a shadow; its items must get another place in the same step."""
+        attempt.is_shadow = True
+        attempt.job.shadows[attempt.number] = attempt
+        self.recallable.pop(attempt.number, None)
+
+    def restore(self, attempt: Attempt) -> None:
+        """Make a shadow an ordinary attempt again: its items have no other place now."""
+        attempt.is_shadow = False
+        del attempt.job.shadows[attempt.number]
+
+    def put_back(
+        self, job: Job, start: int, stop: int, suspect: bool = False, doubtful: bool = False
+    ) -> None:
+        """Give items another place: a straggler that still runs them, or a queue of the job."""
+        for shadow in sorted(job.shadows.values(), key=lambda shadow: shadow.position):
+            worker = self.crew.workers.get(shadow.worker)
+            index = shadow.position
+            if worker is None or worker.is_silent or shadow.size != 1:
+                continue
+            if start <= index < stop and not job.is_known(index, index + 1):
+                self.restore(shadow)
+                job.put_back(start, index, suspect, doubtful)
+                start = index + 1
+        job.put_back(start, stop, suspect, doubtful)
+
+    def hush(self, worker: Worker) -> None:
+        """A worker has fallen silent: where copies are allowed, its items may go elsewhere."""
+        self.crew.hush(worker)
+        for attempt in worker.attempts.values():
+            self._uncount(attempt)
+
+    def heard(self, worker: Worker, now: float) -> None:
+        """A worker has shown a sign of life; one that was silent may keep what nobody took."""
+        if self.crew.heard(worker, now):
+            for attempt in worker.attempts.values():
+                job = attempt.job
+                job.chunks_at[worker.name] = job.chunks_at.get(worker.name, 0) + 1
+                if attempt.is_shadow and job.take_back(attempt.position, attempt.stop):
+                    self.restore(attempt)

@@ -1,0 +1,110 @@
+"""A worker is lost: what it held goes elsewhere, and what killed it is found.
+
+``recovery.judge`` decides; here it is carried out. An item that lost ``1 +
+retries_on_loss`` workers is delivered as a ``LostItem``, and all others are finished.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from seppo.core.commands import Command, LostItem
+from seppo.core.delivery import Delivery
+from seppo.core.events import WorkerLost
+from seppo.core.job import Attempt, Job
+from seppo.core.ledger import Ledger
+from seppo.core.recovery import MISHAPS, Fate, Held, judge, may_try_again
+
+LOSSES_TOLD = 20  # lines about lost workers that are kept for error messages
+
+
+class Losses:
+    """Deals with lost workers.
+
+    Attributes:
+        lines: One line for each lost worker, oldest first; the last ``LOSSES_TOLD``.
+    """
+
+    def __init__(self, ledger: Ledger, delivery: Delivery) -> None:
+        self.lines: list[str] = []
+        self._ledger = ledger
+        self._delivery = delivery
+
+    def worker_lost(self, event: WorkerLost, now: float, commands: list[Command]) -> None:
+        """Forget a worker, and give everything that it held another place."""
+        worker = self._ledger.crew.lose(event.worker, now)
+        if worker is None:
+            return
+        verdict = event.verdict
+        how = event.reason if verdict is None else verdict.how
+        self.lines[:] = [*self.lines, f"{event.worker}: {how}"][-LOSSES_TOLD:]
+        attempts = list(worker.attempts.values())
+        for attempt in attempts:
+            if attempt.is_shadow and attempt.job.take_back(attempt.position, attempt.stop):
+                self._ledger.restore(attempt)  # nobody else has begun what it held
+            self._ledger.end(attempt, now)
+        nobody = verdict is not None and verdict.attempt is None
+        if attempts and nobody and self._is_mishap_too_many(attempts[0]):
+            verdict = None
+        held = [Held(a.number, a.position, a.stop, a.job.policy) for a in attempts]
+        by_number = {attempt.number: attempt for attempt in attempts}
+        for piece in judge(held, verdict):
+            attempt = by_number[piece.attempt]
+            lost = LostItem(event.worker, how, 1, piece.fate is Fate.TIMED_OUT)
+            self._settle(attempt, piece.start, piece.stop, piece.fate, lost, now, commands)
+
+    def _is_mishap_too_many(self, attempt: Attempt) -> bool:
+        """Count a loss with nothing running; return whether it is one too many by chance.
+
+        What kills workers while its function is unpacked, say, is never caught in the act.
+        """
+        mishaps, index = attempt.job.mishaps, attempt.position
+        mishaps[index] = mishaps.get(index, 0) + 1
+        return mishaps[index] > MISHAPS
+
+    def _settle(
+        self,
+        attempt: Attempt,
+        start: int,
+        stop: int,
+        fate: Fate,
+        lost: LostItem,
+        now: float,
+        commands: list[Command],
+    ) -> None:
+        """Do with items of a lost worker what was decided."""
+        job = attempt.job
+        if fate is Fate.TIMED_OUT or fate is Fate.BEGUN:
+            for index in range(start, stop):
+                tries = job.losses.pop(index, 0) + 1
+                self._give_up(job, index, replace(lost, tries=tries), now, commands)
+        elif attempt.is_shadow:
+            pass  # somebody else runs the items, and counts: see ``watch``
+        elif fate is Fate.TRIED:
+            for index in range(start, stop):
+                self._blame(job, index, lost, now, commands)
+        else:
+            self._ledger.put_back(job, start, stop, suspect=fate is Fate.ALONE)
+
+    def _blame(
+        self, job: Job, index: int, lost: LostItem, now: float, commands: list[Command]
+    ) -> None:
+        """The item was running when its worker was lost: count it, and give up in time."""
+        if job.is_known(index, index + 1):
+            return
+        job.losses[index] = tries = job.losses.get(index, 0) + 1
+        if may_try_again(tries, job.policy):
+            self._ledger.put_back(job, index, index + 1, suspect=True)
+        else:
+            del job.losses[index]
+            job.n_guilty += 1
+            self._give_up(job, index, replace(lost, tries=tries), now, commands)
+
+    def _give_up(
+        self, job: Job, index: int, lost: LostItem, now: float, commands: list[Command]
+    ) -> None:
+        if job.is_known(index, index + 1):
+            return
+        self._delivery.deliver(job, index, 1, lost, commands)
+        self._delivery.drop_twins(job, index, index + 1, now, commands)
+        self._delivery.finish_if_done(job, now, commands)
