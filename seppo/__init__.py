@@ -22,6 +22,7 @@ from seppo.errors import (
     SecurityError,
     SeppoError,
     SerializationError,
+    TaskTimeoutError,
     WorkerLostError,
 )
 
@@ -47,6 +48,7 @@ __all__ = [
     "SecurityError",
     "SeppoError",
     "SerializationError",
+    "TaskTimeoutError",
     "WorkerLostError",
     "map_parallel",
     "map_parallel_serial",

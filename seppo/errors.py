@@ -21,6 +21,7 @@ __all__ = [
     "SecurityError",
     "SeppoError",
     "SerializationError",
+    "TaskTimeoutError",
     "WorkerLostError",
 ]
 
@@ -129,6 +130,33 @@ class WorkerLostError(SeppoError, BrokenExecutor):
             f"{what} was begun {times} and its worker was lost each time, last {self.worker}: "
             f"{self.reason}; run it alone with seppo.map_parallel_serial to see why"
         )
+
+
+class TaskTimeoutError(SeppoError, TimeoutError):
+    """An item took longer than ``task_timeout`` and was interrupted.
+
+    Args:
+        index: Position of the item in the input, from 0.
+        seconds: The limit.
+        worker: Name of the worker that ran it.
+        item: Short ``repr`` of the item, or None where it is not at hand.
+    """
+
+    def __init__(
+        self, index: int, seconds: float, worker: str = "", item: str | None = None
+    ) -> None:
+        super().__init__()
+        # The builtin is an OSError, which would take these for an errno and file names.
+        self.args = (index, seconds, worker, item)
+        self.index = index
+        self.seconds = seconds
+        self.worker = worker
+        self.item = item
+
+    def __str__(self) -> str:
+        what = f"item {self.index}" if self.item is None else f"item {self.index} ({self.item})"
+        where = f" on worker {self.worker}" if self.worker else ""
+        return f"{what} took longer than its task_timeout of {self.seconds:g} s{where}"
 
 
 class SerializationError(SeppoError, TypeError):

@@ -21,6 +21,7 @@ SAMPLES: dict[type[BaseException], tuple[object, ...]] = {
     errors.RemoteTraceback: ("Traceback (most recent call last): ...",),
     errors.SecurityError: ("the key is wrong; see SEPPO_KEY",),
     errors.SerializationError: ("item 7", "TypeError: a lock", "open it in the function"),
+    errors.TaskTimeoutError: (7, 1.5, "seppo.host.ab12", "'x.png'"),
     errors.WorkerLostError: (7, "seppo.host.ab12", "SIGSEGV", 3, "'x.png'"),
 }
 EVERY = sorted(errors.__all__)
@@ -73,6 +74,7 @@ def test_all_derive_from_the_base(name):
         ("WorkerLostError", BrokenExecutor),
         ("SerializationError", TypeError),
         ("SecurityError", PermissionError),
+        ("TaskTimeoutError", TimeoutError),
     ],
 )
 def test_it_is_also_the_builtin_that_users_catch(name, builtin):

@@ -10,13 +10,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SendChunk:
-    """Send items ``start`` up to, not including, ``stop`` to the worker."""
+    """Send items ``start`` up to, not including, ``stop`` to the worker.
+
+    Attributes:
+        worker: The worker.
+        attempt: The number of this try.
+        job: The job that the items belong to.
+        start: The first item.
+        stop: The one after the last.
+        task_timeout: Seconds that one item may take; None for any time.
+        alone: Run one item at a time, each marked exactly, and tell its result at once.
+    """
 
     worker: str
     attempt: int
     job: int
     start: int
     stop: int
+    task_timeout: float | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,14 @@ class RecallChunk:
 @dataclass(frozen=True)
 class CancelAttempt:
     """Tell the worker to drop this attempt; what it still sends is ignored."""
+
+    worker: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class KillWorker:
+    """Have the worker's process killed if it still runs this attempt."""
 
     worker: str
     attempt: int
@@ -83,4 +103,4 @@ class FailJob:
     losses: tuple[str, ...]
 
 
-Command = SendChunk | RecallChunk | CancelAttempt | Deliver | FinishJob | FailJob
+Command = SendChunk | RecallChunk | CancelAttempt | KillWorker | Deliver | FinishJob | FailJob

@@ -84,11 +84,39 @@ class WorkerJoined:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What is known of how a worker ended.
+
+    Attributes:
+        how: ``"SIGSEGV"``, ``"exit code 3"``, ``"out of memory (SIGKILL)"``, ...
+        attempt: The attempt whose items ran when it ended; None if no item of ours did.
+        first: The first item, by its index, that may have been running.
+        stop: The one after the last; exactly one item is guilty if it is ``first + 1``.
+        timed_out: Whether the supervisor killed it because the item exceeded its
+            ``task_timeout``.
+    """
+
+    how: str
+    attempt: int | None
+    first: int = 0
+    stop: int = 0
+    timed_out: bool = False
+
+
+@dataclass(frozen=True)
 class WorkerLost:
-    """A worker will not answer any more."""
+    """A worker will not answer any more; without a verdict nobody can tell why."""
 
     worker: str
     reason: str
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class WorkerDrains:
+    """A worker finishes what it has begun, takes nothing new, and gives back the rest."""
+
+    worker: str
 
 
 @dataclass(frozen=True)
@@ -139,6 +167,7 @@ Event = (
     | ResultsTaken
     | WorkerJoined
     | WorkerLost
+    | WorkerDrains
     | ChunkSent
     | ItemsDone
     | RestReturned

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from seppo.core.commands import CancelAttempt, RecallChunk, SendChunk
+from seppo.core.commands import CancelAttempt, KillWorker, RecallChunk, SendChunk
 from seppo.core.events import Event
 from seppo.payload.batch import Batch
 from seppo.payload.source import ItemSource
 
-Order = SendChunk | RecallChunk | CancelAttempt
+Order = SendChunk | RecallChunk | CancelAttempt | KillWorker
 SourceOf = Callable[[int], ItemSource | None]
 
 
