@@ -31,6 +31,8 @@ class Settings:
             beyond those the consumer has taken (``SEPPO_LOOKAHEAD_BYTES``).
         connect_timeout: Seconds to wait for one worker or name server to answer
             (``SEPPO_CONNECT_TIMEOUT``).
+        silence: Seconds without a sign of life after which a machine, or a client, counts
+            as lost (``SEPPO_SILENCE``).
     """
 
     ns_host: str = "127.0.0.1"
@@ -40,6 +42,7 @@ class Settings:
     grace: float = 20.0
     lookahead_bytes: int = 64 * MIB
     connect_timeout: float = 1.0
+    silence: float = 15.0
 
     @classmethod
     def load(
@@ -64,6 +67,7 @@ class Settings:
             grace=_number(env, "SEPPO_GRACE", default.grace),
             lookahead_bytes=_integer(env, "SEPPO_LOOKAHEAD_BYTES", default.lookahead_bytes, 1),
             connect_timeout=_number(env, "SEPPO_CONNECT_TIMEOUT", default.connect_timeout),
+            silence=_number(env, "SEPPO_SILENCE", default.silence),
         )
 
 

@@ -362,8 +362,14 @@ _READERS: dict[int, Any] = {
     _KINDS[Uses]: _reader_of(Uses, name=str, channel=int),
     _KINDS[KillWorker]: _reader_of(KillWorker, name=str, channel=int, attempt=int),
     _KINDS[WorkerEnded]: _reader_of(
-        WorkerEnded, name=str, how=str, channel=int, attempt=int, first=int, stop=int,
+        WorkerEnded,
+        name=str,
+        how=str,
+        channel=int,
+        attempt=int,
+        first=int,
+        stop=int,
         timed_out=bool,
-    ),  # fmt: skip
+    ),
     _KINDS[Draining]: _reader_of(Draining),
 }
