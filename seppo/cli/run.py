@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
+from seppo.cli.leash import on_leash
 from seppo.cli.worker import add_count, workers_wanted
 from seppo.payload.place import INSIDE
 from seppo.settings import Settings
@@ -76,7 +77,7 @@ def _run_script(arguments: argparse.Namespace, settings: Settings) -> int:
         "PYRO_NS_HOST": settings.ns_host,
         "PYRO_NS_PORT": str(settings.ns_port),
     }
-    with subprocess.Popen([*command, *arguments.arguments], env=environ) as script:
+    with subprocess.Popen(on_leash([*command, *arguments.arguments]), env=environ) as script:
 
         def forward(number: int, frame: FrameType | None) -> None:
             # Ctrl-C in a terminal reaches the script without us.

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 INTERVAL = 1.0  # seconds between looks while there are jobs; joining takes less than 2 s
 CONNECTORS = 32  # threads that connect; a thousand workers on one host take well under 1 s
+MOST_CONNECTORS = 256  # when those wait for addresses that do not answer
+STALLED = 0.1  # seconds without news while entries wait; then there are more threads
 SILENT = 5.0  # seconds until an address that did not answer in time is tried again
 STRAGGLERS = 0.25  # seconds that the first call waits for more workers after the first one
 
@@ -70,6 +72,7 @@ class Discovery:
         self._entries: SimpleQueue[Entry] = SimpleQueue()
         self._active = threading.Event()
         self._warned: set[str] = set()
+        self._removed: set[tuple[str, Address]] = set()  # stale entries; once is enough
 
     @property
     def location(self) -> str:
@@ -88,15 +91,17 @@ class Discovery:
         entries = self._nameserver.find(self._settings.group)
         addresses = {entry.address for entry in entries}
         self._try(entries)
-        deadline = time.monotonic() + 2 * self._settings.connect_timeout
+        deadline = time.monotonic() + self._settings.connect_timeout
         with self._changed:
             while self._trying & addresses:
                 arrived = any(map(self._is_known, addresses))
                 if arrived:
                     deadline = min(deadline, time.monotonic() + STRAGGLERS)
                 left = deadline - time.monotonic()
-                if left <= 0 or (not self._changed.wait(left) and arrived):
+                if left <= 0:
                     break
+                if not self._changed.wait(min(left, STALLED)) and not self._entries.empty():
+                    self._add_connectors(CONNECTORS)
             if any(map(self._is_known, addresses)):
                 return []
             return [why for address, why in self._refusals.items() if address in addresses]
@@ -135,10 +140,13 @@ class Discovery:
                 self._trying.add(entry.address)
                 self._entries.put(entry)
                 if self._n_connectors < min(CONNECTORS, len(self._trying)):
-                    self._n_connectors += 1
-                    threading.Thread(
-                        target=self._connect_all, name="seppo-connect", daemon=True
-                    ).start()
+                    self._add_connectors(1)
+
+    def _add_connectors(self, n: int) -> None:
+        """Start more threads that connect."""
+        for _ in range(min(n, MOST_CONNECTORS - self._n_connectors, self._entries.qsize())):
+            self._n_connectors += 1
+            threading.Thread(target=self._connect_all, name="seppo-connect", daemon=True).start()
 
     def _connect_all(self) -> None:
         """Connect to entries as long as there are any."""
@@ -148,7 +156,7 @@ class Discovery:
                     self._n_connectors -= 1
                     return
                 entry = self._entries.get()
-            refusal = None
+            refusal, is_stale = None, False
             try:
                 self._on_arrival(self._connect(entry))
             except ProtocolError as error:
@@ -160,6 +168,10 @@ class Discovery:
                     self._silent[entry.address] = time.monotonic() + SILENT
             except (OSError, EOFError) as error:
                 log.info("no worker at %s (%s): %s", entry.address, entry.name, error)
+                is_stale = _is_refusal(error)
+                if not is_stale:  # something else listens there
+                    with self._changed:
+                        self._silent[entry.address] = time.monotonic() + SILENT
             except Exception:  # whatever a strange peer answers must not end the thread
                 log.exception("connecting to %s", entry.address)
             finally:
@@ -169,6 +181,8 @@ class Discovery:
                     if refusal is not None:
                         self._refusals[entry.address] = refusal
                     self._changed.notify_all()
+            if is_stale:
+                self._remove(entry)
 
     def _connect(self, entry: Entry) -> Arrival:
         if not entry.speaks_our_protocol:
@@ -193,10 +207,36 @@ class Discovery:
             raise
         return Arrival(entry.name, entry.address, stream, welcome.info)
 
+    def _remove(self, entry: Entry) -> None:
+        """Take an entry out of the name server: nobody listens at its address any more.
+
+        Once only: should its worker live, out of our reach, it registers itself again.
+        """
+        with self._changed:
+            if (entry.name, entry.address) in self._removed:
+                return
+            self._removed.add((entry.name, entry.address))
+        try:
+            entries = self._nameserver.find(self._settings.group)
+            if any((e.name, e.address) == (entry.name, entry.address) for e in entries):
+                self._nameserver.forget(entry.name)
+                log.info("removed the entry of %s: nobody listens there", entry.name)
+        except NameServerError as error:
+            log.debug("%s", error)
+
     def _warn_once(self, text: str) -> None:
         if text not in self._warned:
             self._warned.add(text)
             log.warning("not used: %s", text)
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether an error came of a port on which nobody listens."""
+    while error is not None:
+        if isinstance(error, ConnectionRefusedError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _greeting(stream: Stream, timeout: float) -> Welcome:

@@ -121,6 +121,7 @@ class Hosts:
         self._arrivals: SimpleQueue[tuple[Host, Stream | None, bool]] = SimpleQueue()
         self._cancelled: deque[tuple[float, str, int]] = deque()
         self._ticked_at = 0.0
+        self._is_closed = False  # then what still arrives is let go
         self._news: list[HostNews] = []
 
     # --- workers come and go
@@ -204,6 +205,8 @@ class Hosts:
         finally:
             self._arrivals.put((host, stream, is_draining))
             self._wake()
+            if self._is_closed:
+                self._close_arrivals()
 
     def _welcome_arrivals(self, now: float) -> None:
         while True:
@@ -330,11 +333,22 @@ class Hosts:
 
     def close(self) -> None:
         """Close all connections."""
+        self._is_closed = True
+        self._close_arrivals()
         for host in self._hosts.values():
             if host.stream is not None:
                 host.stream.close()
         self._hosts.clear()
         self._of_worker.clear()
+
+    def _close_arrivals(self) -> None:
+        while True:
+            try:
+                _, stream, _ = self._arrivals.get_nowait()
+            except Empty:
+                return
+            if stream is not None:
+                stream.close()
 
     def abandon(self) -> None:
         """Close our copies of the sockets: this is a forked child."""

@@ -85,6 +85,7 @@ class PyroEngine:
         self._peers: dict[str, _Peer] = {}
         self._arrivals: SimpleQueue[Arrival] = SimpleQueue()
         self._events: list[Event] = []
+        self._is_closed = False  # then what still arrives is let go
         self._functions: dict[int, PackedFunction] = {}  # of the jobs under way
         self._courier = Courier()
         # Addresses of workers connected or just arrived; read by discovery's threads.
@@ -101,6 +102,8 @@ class PyroEngine:
             self._known.add(arrival.address)
         self._arrivals.put(arrival)
         self._waker.wake()
+        if self._is_closed:
+            self._close_arrivals()
 
     def _is_known(self, address: Address) -> bool:
         with self._known_lock:
@@ -324,11 +327,21 @@ class PyroEngine:
     def close(self) -> None:
         """Close all connections."""
         self.discovery.set_active(False)
+        self._is_closed = True
+        self._close_arrivals()
         for peer in list(self._peers.values()):
             peer.stream.close()
         self._peers.clear()
         self._hosts.close()
         self._selector.close()
+
+    def _close_arrivals(self) -> None:
+        """Let go of workers that nobody welcomes any more."""
+        while True:
+            try:
+                self._arrivals.get_nowait().stream.close()
+            except Empty:
+                return
 
     def abandon(self) -> None:
         """Close our copies of the sockets; the parent's connections go on."""
