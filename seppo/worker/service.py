@@ -77,6 +77,8 @@ class WorkerService:
         self._numbers = itertools.count(1)
         self._functions = FunctionCache()
         self._channels: list[Channel] = []
+        self._working: list[Channel] = []  # those that had work at the last turn
+        self._level = 0.0  # seconds served to the one whose turn it was
         self._writing: set[Channel] = set()  # channels registered for writing, too
         self._arrivals: SimpleQueue[Channel] = SimpleQueue()
         self._selector = selectors.DefaultSelector()
@@ -209,8 +211,15 @@ class WorkerService:
         if self._draining and is_idle:
             self._leave_if_done()
         workable = [channel for channel in self._channels if channel.has_work]
+        for channel in workable:
+            if channel not in self._working:
+                # Who had no work starts level with the others, not with a right to all.
+                channel.served = max(channel.served, self._level)
+        self._working = workable
         if workable:
-            self._run_burst(min(workable, key=lambda channel: channel.served))
+            channel = min(workable, key=lambda channel: channel.served)
+            self._level = channel.served
+            self._run_burst(channel)
 
     def _leave_if_done(self) -> None:
         """Leave the clients, once nothing of them runs and they have all that was sent."""
@@ -271,8 +280,6 @@ class WorkerService:
                 channel = self._arrivals.get_nowait()
             except Empty:
                 return
-            # A newcomer starts level with the one that had least, not with a right to all.
-            channel.served = min((other.served for other in self._channels), default=0.0)
             self._selector.register(channel, selectors.EVENT_READ, channel)
             self._channels.append(channel)
 
