@@ -71,9 +71,7 @@ messages = st.one_of(
     st.builds(Pong),
     st.builds(Uses, st.text(), number),
     st.builds(KillWorker, st.text(), number, number),
-    st.builds(
-        WorkerEnded, st.text(), st.text(), number, number, number, number, st.booleans()
-    ),
+    st.builds(WorkerEnded, st.text(), st.text(), number, number, number, number, st.booleans()),
     st.builds(Draining),
 )
 

@@ -25,9 +25,7 @@ class EngineClient:
         settings: Settings to change.
     """
 
-    def __init__(
-        self, nameserver: NameServerProcess, n_workers: int = 1, **settings: Any
-    ) -> None:
+    def __init__(self, nameserver: NameServerProcess, n_workers: int = 1, **settings: Any) -> None:
         self.events: list[Event] = []
         self.engine = PyroEngine(replace(nameserver.settings, connect_timeout=5.0, **settings))
         self.engine.discovery.look_once()
