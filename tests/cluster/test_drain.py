@@ -92,43 +92,40 @@ def test_the_second_sigterm_and_ctrl_c_stop_at_once(own_cluster, client, numbers
 STUBBORN = """
 def work(x):
     import ctypes
-    ctypes.PyDLL(None).sleep(600)  # and no other thread runs
+    with open({path!r}, "w") as file:
+        file.write("begun")
+    ctypes.PyDLL(None).sleep(600)  # and no other thread of the process runs
 """
 
 
 def test_a_killed_client_whose_item_holds_the_interpreter_costs_only_that_process(
-    own_cluster, client
+    own_cluster, client, tmp_path
 ):
     cluster = own_cluster(1)
     (pid,) = cluster.pids()
-    process = cluster.spawn(client(STUBBORN))
-    # Nobody in the worker can answer: its processor time does not grow, and it hangs in C.
-    wait_until(lambda: "begun" if in_c(pid) else "", "the item in C")
+    path = tmp_path / "begun"
+    process = cluster.spawn(client(STUBBORN.format(path=str(path))))
+    wait_until(path.exists, "the item in C")
     end(process, signal.SIGKILL)
     wait_until(lambda: cluster.pids() not in ([], [pid]), "the successor")
     assert not is_alive(pid)
     assert list(seppo.map_parallel(abs, [-1], fallback="error")) == [1]
 
 
-def in_c(pid):
-    """Whether a worker's main thread sleeps in C code."""
-    with open(f"/proc/{pid}/wchan") as file:
-        place = file.read()
-    with open(f"/proc/{pid}/stack") as file:
-        return "nanosleep" in place or "nanosleep" in file.read()
-
-
-def test_a_cancelled_map_that_holds_the_interpreter_costs_only_that_process(own_cluster):
+def test_a_cancelled_map_that_holds_the_interpreter_costs_only_that_process(own_cluster, tmp_path):
     cluster = own_cluster(1)
     (pid,) = cluster.pids()
+    path = str(tmp_path / "begun")
 
     def work(x):
         import ctypes
 
+        with open(path, "w") as file:
+            file.write("begun")
         ctypes.PyDLL(None).sleep(600)
 
     results = seppo.map_parallel(work, range(3), fallback="error")
-    wait_until(lambda: in_c(pid), "the item in C")
+    wait_until(lambda: os.path.exists(path), "the item in C")
     results.close()
     wait_until(lambda: cluster.pids() not in ([], [pid]), "the successor")
     assert not is_alive(pid)
