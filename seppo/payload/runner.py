@@ -222,7 +222,7 @@ class ChunkRun:
         if self._next_loaded >= len(self._loaded[0]) and wanted > 0:
             self._loaded = [unpacker.take(wanted) for unpacker in self._unpackers]
             self._next_loaded = 0
-        return min(wanted, len(self._loaded[0]) - self._next_loaded)
+        return max(0, min(wanted, len(self._loaded[0]) - self._next_loaded))
 
     def _has_failures(self) -> bool:
         return any(unpacker.has_failures for unpacker in self._unpackers)
@@ -271,10 +271,14 @@ class ChunkRun:
         finally:
             with self._lock:
                 self._source = self._iterator = None
+            # Destructors are to run while the items are marked.
             at = self._next_loaded
             self._next_loaded = at + self.done - self._first
-            for loaded in self._loaded:  # destructors run while the items are marked
-                loaded[at : self._next_loaded] = [None] * (self._next_loaded - at)
+            for loaded in self._loaded:
+                if self._next_loaded >= len(loaded):
+                    loaded.clear()
+                else:
+                    loaded[at : self._next_loaded] = [None] * (self._next_loaded - at)
             del columns, source, iterator, calls
         self._pack_new()
 

@@ -61,6 +61,8 @@ class LastGasp:
         self.fd = _anonymous_file() if fd is None else fd
         self._memory: mmap.mmap | bytearray = mmap.mmap(self.fd, SIZE)
         self._number = 0
+        if fd is not None:
+            self.close()
 
     def set(self, channel: int, attempt: int, first: int, stop: int, deadline: float) -> None:
         """Say what runs from now on."""
@@ -92,7 +94,7 @@ class LastGasp:
 
     def abandon(self) -> None:
         """Write into memory of our own: this is a forked child, whose items are nobody's."""
-        self._memory = bytearray(SIZE)
+        self._memory = bytearray(SIZE)  # the other's descriptor goes with its map
         self.close()
 
     def close(self) -> None:
