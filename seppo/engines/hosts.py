@@ -111,9 +111,9 @@ class Hosts:
     def __init__(
         self, settings: Settings, selector: selectors.BaseSelector, wake: Callable[[], None]
     ) -> None:
-        self._silence = settings.silence
+        self._silence = max(0.1, settings.silence)  # pings take their time
         self._connect_timeout = settings.connect_timeout
-        self._interval = min(PING, settings.silence / 5)
+        self._interval = min(PING, self._silence / 5)
         self._selector = selector
         self._wake = wake
         self._hosts: dict[Address, Host] = {}
