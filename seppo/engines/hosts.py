@@ -68,6 +68,13 @@ class HostLost:
 
 
 @dataclass(frozen=True)
+class HostReady:
+    """The supervisor knows that these workers are ours."""
+
+    workers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class HostSilent:
     """The supervisor of these workers cannot be asked; of them nothing is known."""
 
@@ -81,7 +88,7 @@ class HostDrains:
     workers: tuple[str, ...]
 
 
-HostNews = WorkerEnded | HostLost | HostSilent | HostDrains
+HostNews = WorkerEnded | HostReady | HostLost | HostSilent | HostDrains
 
 
 @dataclass(eq=False)
@@ -126,13 +133,17 @@ class Hosts:
 
     # --- workers come and go
 
-    def add(self, name: str, supervisor: Address, channel: int) -> None:
+    def add(self, name: str, supervisor: Address, channel: int) -> bool:
         """Take note of a worker that has joined, and connect to its supervisor.
 
         Args:
             name: The worker.
             supervisor: Its supervisor.
             channel: Its number for our connection.
+
+        Returns:
+            Whether more will come of it soon: ``HostReady`` or ``HostSilent``. A worker that
+            got an item before might be stuck with it for ever, should we die meanwhile.
         """
         host = self._hosts.get(supervisor)
         if host is None:
@@ -143,6 +154,7 @@ class Hosts:
             self._send(host, Uses(name, channel))
         elif not host.is_connecting:
             self._start_to_connect(host)
+        return host.is_connecting
 
     def remove(self, name: str) -> None:
         """Forget a worker."""
@@ -225,6 +237,7 @@ class Hosts:
             self._selector.register(stream, selectors.EVENT_READ, host)
             for name, channel in host.workers.items():
                 self._send(host, Uses(name, channel))
+            self._news.append(HostReady(tuple(host.workers)))
             if is_draining:
                 self._news.append(HostDrains(tuple(host.workers)))
             log.info("connected to the supervisor at %s", host.address)

@@ -22,7 +22,7 @@ from seppo.core.events import (
 from seppo.engines.base import Answer, Order
 from seppo.engines.courier import Courier
 from seppo.engines.discovery import Arrival, Discovery
-from seppo.engines.hosts import Host, HostDrains, HostLost, HostNews, Hosts, HostSilent
+from seppo.engines.hosts import Host, HostDrains, HostLost, HostNews, HostReady, Hosts, HostSilent
 from seppo.engines.losses import Losses
 from seppo.errors import ProtocolError
 from seppo.payload.function import PackedFunction
@@ -45,6 +45,8 @@ from seppo.transport.address import Address
 from seppo.transport.stream import Stream, Waker
 
 log = logging.getLogger(__name__)
+
+HOLD = 1.0  # seconds that a new worker waits for our connection to its supervisor
 
 
 class _Peer:
@@ -93,6 +95,7 @@ class PyroEngine:
         self._known_lock = threading.Lock()
         self._hosts = Hosts(settings, self._selector, self._waker.wake)
         self._losses = Losses()
+        self._held: dict[str, float] = {}  # new workers, and until when they are not told of
         self.discovery = Discovery(settings, self._on_arrival, self._is_known)
 
     # --- discovery's threads
@@ -169,7 +172,11 @@ class PyroEngine:
 
     def wait(self, timeout: float | None) -> list[Event]:
         """Return what has happened."""
-        deadline = min(self._hosts.next_deadline(), self._losses.next_deadline())
+        deadline = min(
+            self._hosts.next_deadline(),
+            self._losses.next_deadline(),
+            *self._held.values(),
+        )
         left = max(0.0, deadline - time.monotonic())
         if left < (float("inf") if timeout is None else timeout):
             timeout = left
@@ -198,6 +205,8 @@ class PyroEngine:
         """Do what is due, after all that has come was received."""
         for news in self._hosts.tick(now):
             self._hear_host(news, now)
+        for name in [name for name, until in self._held.items() if until <= now]:
+            self._release(name)
         losses, silent = self._losses.due(now)
         for loss in losses:
             self._conclude(loss)
@@ -217,6 +226,9 @@ class PyroEngine:
                 loss = self._losses.process_ended(name, verdict, now)
                 if loss is not None:
                     self._conclude(loss)
+            case HostReady(workers=workers):
+                for name in workers:
+                    self._release(name)
             case HostLost(workers=workers, reason=reason):
                 for name in workers:
                     if (peer := self._peers.get(name)) is not None:
@@ -224,12 +236,20 @@ class PyroEngine:
                 for loss in self._losses.nobody_knows(workers):
                     self._conclude(loss)
             case HostSilent(workers=workers):
+                for name in workers:
+                    self._release(name)
                 for loss in self._losses.nobody_knows(workers):
                     self._conclude(loss)
             case HostDrains(workers=workers):
                 self._events += [WorkerDrains(name) for name in workers if name in self._peers]
 
+    def _release(self, name: str) -> None:
+        """Tell of a worker that has joined."""
+        if self._held.pop(name, None) is not None and name in self._peers:
+            self._events.append(WorkerJoined(name))
+
     def _welcome_arrivals(self) -> None:
+        now = time.monotonic()
         while True:
             try:
                 arrival = self._arrivals.get_nowait()
@@ -237,9 +257,13 @@ class PyroEngine:
                 return
             peer = self._peers[arrival.name] = _Peer(arrival)
             self._selector.register(peer.stream, selectors.EVENT_READ, peer)
-            self._events.append(WorkerJoined(peer.name))
-            if peer.supervisor is not None and peer.channel:
-                self._hosts.add(peer.name, peer.supervisor, peer.channel)
+            self._held[peer.name] = now + HOLD
+            if (
+                peer.supervisor is None
+                or not peer.channel
+                or not self._hosts.add(peer.name, peer.supervisor, peer.channel)
+            ):
+                self._release(peer.name)
             log.info("worker %s has joined, at %s", peer.name, peer.address)
 
     def _receive(self, peer: _Peer) -> None:
@@ -303,7 +327,8 @@ class PyroEngine:
 
     def _conclude(self, loss: WorkerLost) -> None:
         self._hosts.remove(loss.worker)
-        self._events.append(loss)
+        if self._held.pop(loss.worker, None) is None:  # else nobody has heard of it
+            self._events.append(loss)
         log.info("worker %s is lost: %s, %s", loss.worker, loss.reason, loss.verdict)
 
     def wake(self) -> None:

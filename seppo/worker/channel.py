@@ -131,7 +131,8 @@ class Channel:
             except (EOFError, OSError) as error:
                 log.info("a client left: %s", error)
             except ProtocolError as error:
-                log.warning("a client is cut off: %s", error)
+                if not self._is_leaving:  # then what it sends need not make sense (TLS)
+                    log.warning("a client is cut off: %s", error)
             return self.close()
 
     def _handle(self, message: Message, frame: Frame) -> bool:

@@ -76,7 +76,8 @@ class WorkerService:
         self._limits_told_at = float("-inf")
         self._numbers = itertools.count(1)
         self._functions = FunctionCache()
-        self._channels: list[Channel] = []
+        self._channels: list[Channel] = []  # served by the main thread
+        self._attached: dict[int, Channel] = {}  # also those that it has not welcomed yet
         self._working: list[Channel] = []  # those that had work at the last turn
         self._level = 0.0  # seconds served to the one whose turn it was
         self._writing: set[Channel] = set()  # channels registered for writing, too
@@ -109,6 +110,7 @@ class WorkerService:
             return
         number = next(self._numbers)
         channel = Channel(sock, self._functions, number, self._memory)
+        self._attached[number] = channel
         channel.send(Welcome({**self._facts, "channel": number}))
         self._arrivals.put(channel)
         self._waker.wake()
@@ -121,6 +123,7 @@ class WorkerService:
         self._waker.wake()
         while not channel.is_released.wait(TICK):
             self._look_after(channel)
+        del self._attached[number]
 
     def _look_after(self, channel: Channel) -> None:
         run = self._current
@@ -178,16 +181,16 @@ class WorkerService:
 
     def drop(self, number: int) -> None:
         """Forget a client: it is known to be gone."""
-        for channel in list(self._channels):
-            if channel.number == number:
-                channel.close()
-                self._look_after(channel)
-        self._waker.wake()
+        channel = self._attached.get(number)
+        if channel is not None:
+            channel.close()
+            self._look_after(channel)
+            self._waker.wake()
 
     def drain(self) -> None:
         """Finish the items that run, give back the rest, and then have ``serve`` return."""
         self._draining = True
-        for channel in list(self._channels):
+        for channel in list(self._attached.values()):
             channel.drain()
         self._waker.wake()
 

@@ -393,6 +393,7 @@ class Supervisor:
         self._close_line(slot)
         how = self._tell_end(slot, status)
         slot.pid, slot.limits_until = None, 0.0
+        slot.dropped.clear()
         if self._is_draining:
             slot.is_ready, slot.is_over = False, True
             return

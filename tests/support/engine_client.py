@@ -29,7 +29,13 @@ class EngineClient:
         self.events: list[Event] = []
         self.engine = PyroEngine(replace(nameserver.settings, connect_timeout=5.0, **settings))
         self.engine.discovery.look_once()
-        joined = self.wait_for(WorkerJoined, n_workers)
+        self.engine.set_active(True)  # who was found may just have died
+        try:
+            joined = self.wait_for(WorkerJoined, n_workers)
+        except BaseException:
+            self.close()
+            raise
+        self.engine.set_active(False)
         self.workers = [event.worker for event in joined]
         self.wait(lambda: all(map(self.engine._hosts.can_tell, self.workers)))
         self.wait(lambda: all(host.stream for host in self.engine._hosts._hosts.values()))
