@@ -330,7 +330,8 @@ _process_ends = False  # then a new thread might never begin to run
 def driver_for(settings: Settings) -> Driver | None:
     """Return the driver for the workers that the settings name; None if there are none.
 
-    Takes milliseconds, also when nobody is there; at most twice ``connect_timeout``.
+    Takes milliseconds, also when nobody is there; at most ``connect_timeout`` when what
+    is registered does not answer, and as much for the name server itself.
 
     Raises:
         NameServerError: If there is no driver yet and the name server cannot be asked.

@@ -59,6 +59,8 @@ class Settings:
             ``PYRO_SSL_SERVERKEYPASSWD``, ``PYRO_SSL_CACERTS``).
         client_tls: What we show to servers (``PYRO_SSL_CLIENTCERT``, ``PYRO_SSL_CLIENTKEY``,
             ``PYRO_SSL_CLIENTKEYPASSWD``, ``PYRO_SSL_CACERTS``).
+        silence: Seconds without a sign of life after which a machine, or a client, counts
+            as lost (``SEPPO_SILENCE``).
     """
 
     ns_host: str = "127.0.0.1"
@@ -74,6 +76,7 @@ class Settings:
     tls_on_loopback: bool = False
     server_tls: TlsFiles = TlsFiles()
     client_tls: TlsFiles = TlsFiles()
+    silence: float = 15.0
 
     @classmethod
     def load(
@@ -114,6 +117,7 @@ class Settings:
                 env.get("PYRO_SSL_CLIENTKEY", ""),
                 env.get("PYRO_SSL_CLIENTKEYPASSWD", ""),
             ),
+            silence=_number(env, "SEPPO_SILENCE", default.silence),
         )
 
 

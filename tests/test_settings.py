@@ -23,6 +23,7 @@ def test_the_environment_beats_the_defaults():
         "SEPPO_GRACE": "0",
         "SEPPO_LOOKAHEAD_BYTES": str(MIB),
         "SEPPO_CONNECT_TIMEOUT": "2.5",
+        "SEPPO_SILENCE": "7",
     }
     expected = Settings("ns.lab", 9999, "10.0.0.7", "render", 0.0, MIB, 2.5)
     loaded = Settings.load(env)
@@ -30,6 +31,7 @@ def test_the_environment_beats_the_defaults():
         if field.name in ("ns_host", "ns_port", "host", "group", "grace", "lookahead_bytes"):
             assert getattr(loaded, field.name) == getattr(expected, field.name)
     assert loaded.connect_timeout == 2.5
+    assert loaded.silence == 7.0
 
 
 def test_an_argument_beats_the_environment():

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from seppo.cli.leash import on_leash
 from seppo.cli.worker import add_count, workers_wanted
 from seppo.payload.place import INSIDE
 from seppo.settings import Settings
@@ -99,7 +100,7 @@ def _run_script(arguments: argparse.Namespace, settings: Settings) -> int:
         "PYRO_NS_PORT": str(settings.ns_port),
         "SEPPO_KEY_FILE": settings.key_file,
     }
-    with subprocess.Popen([*command, *arguments.arguments], env=environ) as script:
+    with subprocess.Popen(on_leash([*command, *arguments.arguments]), env=environ) as script:
 
         def forward(number: int, frame: FrameType | None) -> None:
             # Ctrl-C in a terminal reaches the script without us.

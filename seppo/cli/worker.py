@@ -1,4 +1,4 @@
-"""``seppo worker``: workers on this machine, until Ctrl-C or SIGTERM."""
+"""``seppo worker``: workers on this machine, until Ctrl-C, or SIGTERM, which drains."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add_parser(verbs: Any) -> None:
         "worker",
         help="run workers on this machine",
         description="Run worker processes on this machine, start those again that die, and "
-        "stop all on Ctrl-C or SIGTERM.",
+        "stop all on Ctrl-C. SIGTERM lets them finish what runs; a second one stops them.",
     )
     add_count(parser)
     parser.add_argument("--group", help="clients find the workers under this name")

@@ -76,6 +76,7 @@ class Discovery:
         self._entries: SimpleQueue[Entry] = SimpleQueue()
         self._active = threading.Event()
         self._warned: set[str] = set()
+        self._removed: set[tuple[str, Address]] = set()  # stale entries; once is enough
 
     @property
     def location(self) -> str:
@@ -96,14 +97,14 @@ class Discovery:
         addresses = {entry.address for entry in entries}
         self._try(entries)
         began = time.monotonic()
-        deadline = began + 2 * self._settings.connect_timeout
+        deadline = began + self._settings.connect_timeout
         with self._changed:
             while self._trying & addresses:
                 now = time.monotonic()
                 if any(map(self._is_known, addresses)):
                     deadline = min(deadline, now + STRAGGLERS)
                 elif not self._entries.empty():  # the dead hold us up: it is nobody's fault
-                    longer = now + 2 * self._settings.connect_timeout
+                    longer = now + self._settings.connect_timeout
                     deadline = min(longer, began + WAIT_FOR_ALL)
                 if deadline <= now:
                     break
@@ -172,7 +173,7 @@ class Discovery:
                     self._n_connectors -= 1
                     return
                 entry = self._entries.get()
-            refusal = None
+            refusal, is_stale = None, False
             try:
                 self._on_arrival(self._connect(entry))
             except (ProtocolError, SecurityError) as error:
@@ -184,6 +185,10 @@ class Discovery:
                     self._silent[entry.address] = time.monotonic() + SILENT
             except (OSError, EOFError) as error:
                 log.info("no worker at %s (%s): %s", entry.address, entry.name, error)
+                is_stale = _is_refusal(error)
+                if not is_stale:  # something else listens there
+                    with self._changed:
+                        self._silent[entry.address] = time.monotonic() + SILENT
             except Exception:  # whatever a strange peer answers must not end the thread
                 log.exception("connecting to %s", entry.address)
             finally:
@@ -193,6 +198,8 @@ class Discovery:
                     if refusal is not None:
                         self._refusals[entry.address] = refusal
                     self._changed.notify_all()
+            if is_stale:
+                self._remove(entry)
 
     def _connect(self, entry: Entry) -> Arrival:
         timeout = self._settings.connect_timeout
@@ -218,10 +225,36 @@ class Discovery:
             raise
         return Arrival(entry.name, entry.address, stream, welcome.info)
 
+    def _remove(self, entry: Entry) -> None:
+        """Take an entry out of the name server: nobody listens at its address any more.
+
+        Once only: should its worker live, out of our reach, it registers itself again.
+        """
+        with self._changed:
+            if (entry.name, entry.address) in self._removed:
+                return
+            self._removed.add((entry.name, entry.address))
+        try:
+            entries = self._nameserver.find(self._settings.group)
+            if any((e.name, e.address) == (entry.name, entry.address) for e in entries):
+                self._nameserver.forget(entry.name)
+                log.info("removed the entry of %s: nobody listens there", entry.name)
+        except NameServerError as error:
+            log.debug("%s", error)
+
     def _warn_once(self, text: str) -> None:
         if text not in self._warned:
             self._warned.add(text)
             log.warning("not used: %s", text)
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether an error came of a port on which nobody listens."""
+    while error is not None:
+        if isinstance(error, ConnectionRefusedError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _greeting(stream: Stream, timeout: float) -> Welcome:

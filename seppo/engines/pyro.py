@@ -5,20 +5,25 @@ from __future__ import annotations
 import logging
 import selectors
 import threading
+import time
 from queue import Empty, SimpleQueue
 
-from seppo.core.commands import CancelAttempt, RecallChunk, SendChunk
+from seppo.core.commands import CancelAttempt, KillWorker, RecallChunk, SendChunk
 from seppo.core.events import (
     ChunkSent,
     Event,
     ItemsDone,
     RestReturned,
+    Verdict,
+    WorkerDrains,
     WorkerJoined,
     WorkerLost,
 )
 from seppo.engines.base import Answer, Order
 from seppo.engines.courier import Courier
 from seppo.engines.discovery import Arrival, Discovery
+from seppo.engines.hosts import Host, HostDrains, HostLost, HostNews, HostReady, Hosts, HostSilent
+from seppo.engines.losses import Losses
 from seppo.errors import ProtocolError
 from seppo.payload.function import PackedFunction
 from seppo.payload.protocol import (
@@ -30,6 +35,7 @@ from seppo.payload.protocol import (
     Results,
     Returned,
     Stored,
+    WorkerEnded,
     from_frame,
     to_parts,
 )
@@ -40,6 +46,8 @@ from seppo.transport.stream import Stream, Waker
 
 log = logging.getLogger(__name__)
 
+HOLD = 1.0  # seconds that a new worker waits for our connection to its supervisor
+
 
 class _Peer:
     """A connected worker."""
@@ -49,7 +57,20 @@ class _Peer:
         self.address = arrival.address
         self.stream: Stream = arrival.stream
         self.sharing: str | None = arrival.facts.get("sharing")
+        self.channel = _number(arrival.facts.get("channel"))
+        self.supervisor = _address(arrival.facts.get("supervisor"))
         self.is_writing = False
+
+
+def _number(value: object) -> int:
+    return value if type(value) is int and 0 < value < 1 << 63 else 0
+
+
+def _address(value: object) -> Address | None:
+    try:
+        return Address.parse(str(value))
+    except ProtocolError:
+        return None
 
 
 class PyroEngine:
@@ -66,11 +87,15 @@ class PyroEngine:
         self._peers: dict[str, _Peer] = {}
         self._arrivals: SimpleQueue[Arrival] = SimpleQueue()
         self._events: list[Event] = []
+        self._is_closed = False  # then what still arrives is let go
         self._functions: dict[int, PackedFunction] = {}  # of the jobs under way
         self._courier = Courier()
         # Addresses of workers connected or just arrived; read by discovery's threads.
         self._known: set[Address] = set()
         self._known_lock = threading.Lock()
+        self._hosts = Hosts(settings, self._selector, self._waker.wake)
+        self._losses = Losses()
+        self._held: dict[str, float] = {}  # new workers, and until when they are not told of
         self.discovery = Discovery(settings, self._on_arrival, self._is_known)
 
     # --- discovery's threads
@@ -80,6 +105,8 @@ class PyroEngine:
             self._known.add(arrival.address)
         self._arrivals.put(arrival)
         self._waker.wake()
+        if self._is_closed:
+            self._close_arrivals()
 
     def _is_known(self, address: Address) -> bool:
         with self._known_lock:
@@ -106,6 +133,9 @@ class PyroEngine:
                 self._send(peer, Recall(attempt))
             case CancelAttempt(attempt=attempt):
                 self._send(peer, Cancel(attempt))
+                self._hosts.cancelled(peer.name, attempt, time.monotonic())
+            case KillWorker(attempt=attempt):
+                self._hosts.kill(peer.name, attempt)
         return self._take_events()
 
     def _take_events(self) -> list[Event]:
@@ -119,7 +149,7 @@ class PyroEngine:
         columns = source.pack(order.start, order.stop)
         chunk = Chunk(
             order.attempt, order.job, order.start, order.stop - order.start,
-            function.digest, columns,
+            function.digest, columns, order.task_timeout or 0.0, order.alone,
         )  # fmt: skip
         weight = sum(len(part) for column in columns for part in column.parts)
         self._events.append(ChunkSent(order.attempt, weight))
@@ -142,10 +172,21 @@ class PyroEngine:
 
     def wait(self, timeout: float | None) -> list[Event]:
         """Return what has happened."""
+        deadline = min(
+            self._hosts.next_deadline(),
+            self._losses.next_deadline(),
+            *self._held.values(),
+        )
+        left = max(0.0, deadline - time.monotonic())
+        if left < (float("inf") if timeout is None else timeout):
+            timeout = left
         for key, events in self._selector.select(timeout):
             if key.fileobj is self._waker:
                 self._waker.drain()
                 self._welcome_arrivals()
+                continue
+            if isinstance(key.data, Host):
+                self._hosts.serve(key.data, events)
                 continue
             peer = key.data
             if events & selectors.EVENT_READ:
@@ -157,9 +198,58 @@ class PyroEngine:
                     self._lose(peer, str(error))
                 else:
                     self._watch(peer)
+        self._look_at_hosts(time.monotonic())
         return self._take_events()
 
+    def _look_at_hosts(self, now: float) -> None:
+        """Do what is due, after all that has come was received."""
+        for news in self._hosts.tick(now):
+            self._hear_host(news, now)
+        for name in [name for name, until in self._held.items() if until <= now]:
+            self._release(name)
+        losses, silent = self._losses.due(now)
+        for loss in losses:
+            self._conclude(loss)
+        for name in silent:
+            # Something else holds the socket of a process that has ended.
+            if (peer := self._peers.get(name)) is not None:
+                self._lose(peer, "its process has ended")
+
+    def _hear_host(self, news: HostNews, now: float) -> None:
+        match news:
+            case WorkerEnded(name=name):
+                is_ours = news.channel == self._hosts.channel_of(name)
+                attempt = news.attempt if is_ours else None
+                verdict = Verdict(
+                    news.how, attempt, news.first, news.stop, is_ours and news.timed_out
+                )
+                loss = self._losses.process_ended(name, verdict, now)
+                if loss is not None:
+                    self._conclude(loss)
+            case HostReady(workers=workers):
+                for name in workers:
+                    self._release(name)
+            case HostLost(workers=workers, reason=reason):
+                for name in workers:
+                    if (peer := self._peers.get(name)) is not None:
+                        self._lose(peer, reason)
+                for loss in self._losses.nobody_knows(workers):
+                    self._conclude(loss)
+            case HostSilent(workers=workers):
+                for name in workers:
+                    self._release(name)
+                for loss in self._losses.nobody_knows(workers):
+                    self._conclude(loss)
+            case HostDrains(workers=workers):
+                self._events += [WorkerDrains(name) for name in workers if name in self._peers]
+
+    def _release(self, name: str) -> None:
+        """Tell of a worker that has joined."""
+        if self._held.pop(name, None) is not None and name in self._peers:
+            self._events.append(WorkerJoined(name))
+
     def _welcome_arrivals(self) -> None:
+        now = time.monotonic()
         while True:
             try:
                 arrival = self._arrivals.get_nowait()
@@ -167,20 +257,28 @@ class PyroEngine:
                 return
             peer = self._peers[arrival.name] = _Peer(arrival)
             self._selector.register(peer.stream, selectors.EVENT_READ, peer)
-            self._events.append(WorkerJoined(peer.name))
+            self._held[peer.name] = now + HOLD
+            if (
+                peer.supervisor is None
+                or not peer.channel
+                or not self._hosts.add(peer.name, peer.supervisor, peer.channel)
+            ):
+                self._release(peer.name)
             log.info("worker %s has joined, at %s", peer.name, peer.address)
 
     def _receive(self, peer: _Peer) -> None:
         try:
             for frame in peer.stream.receive():
                 self._handle(peer, from_frame(frame))
+            if peer.name in self._losses:
+                self._losses.heard(peer.name, time.monotonic())
         except EOFError:
             self._lose(peer, "it closed the connection")
         except OSError as error:
             self._lose(peer, str(error))
         except ProtocolError as error:
             log.warning("worker %s is cut off: %s", peer.name, error)
-            self._lose(peer, str(error))
+            self._lose(peer, str(error), expects=False)
 
     def _handle(self, peer: _Peer, message: Message) -> None:
         match message:
@@ -205,7 +303,14 @@ class PyroEngine:
             if (peer := self._peers.get(name)) is not None:
                 self._send(peer, message)
 
-    def _lose(self, peer: _Peer, reason: str) -> None:
+    def _lose(self, peer: _Peer, reason: str, expects: bool = True) -> None:
+        """Let go of a worker; its loss is told once it is known how it ended, or never will.
+
+        Args:
+            peer: The worker.
+            reason: Why.
+            expects: Whether its supervisor may know more.
+        """
         if self._peers.get(peer.name) is not peer:
             return
         del self._peers[peer.name]
@@ -213,9 +318,18 @@ class PyroEngine:
         peer.stream.close()
         with self._known_lock:
             self._known.discard(peer.address)
-        self._events.append(WorkerLost(peer.name, reason))
         self._deliver(self._courier.peer_lost(peer.name))
-        log.info("worker %s is lost: %s", peer.name, reason)
+        loss = self._losses.socket_ended(
+            peer.name, reason, time.monotonic(), expects and self._hosts.can_tell(peer.name)
+        )
+        if loss is not None:
+            self._conclude(loss)
+
+    def _conclude(self, loss: WorkerLost) -> None:
+        self._hosts.remove(loss.worker)
+        if self._held.pop(loss.worker, None) is None:  # else nobody has heard of it
+            self._events.append(loss)
+        log.info("worker %s is lost: %s, %s", loss.worker, loss.reason, loss.verdict)
 
     def wake(self) -> None:
         """Make ``wait`` return."""
@@ -238,15 +352,27 @@ class PyroEngine:
     def close(self) -> None:
         """Close all connections."""
         self.discovery.set_active(False)
+        self._is_closed = True
+        self._close_arrivals()
         for peer in list(self._peers.values()):
             peer.stream.close()
         self._peers.clear()
+        self._hosts.close()
         self._selector.close()
+
+    def _close_arrivals(self) -> None:
+        """Let go of workers that nobody welcomes any more."""
+        while True:
+            try:
+                self._arrivals.get_nowait().stream.close()
+            except Empty:
+                return
 
     def abandon(self) -> None:
         """Close our copies of the sockets; the parent's connections go on."""
         for peer in self._peers.values():
             peer.stream.sock.close()
         self._peers.clear()
+        self._hosts.abandon()
         self._selector.close()
         self._waker.close()

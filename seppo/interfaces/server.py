@@ -17,6 +17,8 @@ def start_seppo_enslaved_server(
 ) -> None:
     """Serve maps with one worker process until Ctrl-C or SIGTERM; blocks.
 
+    SIGTERM lets the worker finish the item that runs; a second one stops it.
+
     This process becomes the worker's supervisor: it runs no user code, starts the worker
     again when it dies, and keeps it registered at the name server, whenever that comes
     up. On Linux the worker is a fork: what was imported before the call is there.

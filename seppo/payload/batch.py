@@ -197,6 +197,13 @@ class Unpacker:
             return self._whole
         return list(self._whole[first:stop])
 
+    def skip(self) -> None:
+        """Leave the next value out."""
+        if self._batch.kind == EACH:
+            self._at += self._table[2 * self.position]
+            self._next_buffer += self._table[2 * self.position + 1]
+        self.position += 1
+
     def _load_next(self, position: int) -> Any:
         size, n_buffers = self._table[2 * position], self._table[2 * position + 1]
         data = self._data[self._at : self._at + size]

@@ -20,7 +20,8 @@ from seppo.payload.serialize import Buffer, Packed
 
 PROTOCOL_VERSION = 1
 
-_CHUNK = struct.Struct("!QQQQ32sH")  # attempt, job, index, count, digest, number of columns
+# attempt, job, index, count, task_timeout, alone, digest, number of columns
+_CHUNK = struct.Struct("!QQQQd?32sH")
 _COLUMN = struct.Struct("!BIQ")  # kind, number of parts, count
 _RESULTS = struct.Struct("!QQd")  # attempt, count, seconds
 _NUMBER = struct.Struct("!Q")
@@ -29,7 +30,18 @@ _RETURNED = struct.Struct("!QQ")  # attempt, kept
 
 @dataclass(frozen=True)
 class Chunk:
-    """Run these items. ``columns`` are the arguments, one batch each, of equal counts."""
+    """Run these items.
+
+    Attributes:
+        attempt: The number of this try.
+        job: The job that the items belong to.
+        index: The first item's position in the input.
+        count: How many items.
+        digest: The function's.
+        columns: The arguments, one batch each, of equal counts.
+        task_timeout: Seconds that one item may take; 0 for any time.
+        alone: Run one item at a time, each marked exactly, and tell its result at once.
+    """
 
     attempt: int
     job: int
@@ -37,6 +49,8 @@ class Chunk:
     count: int
     digest: bytes
     columns: tuple[Batch, ...]
+    task_timeout: float = 0.0
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,9 +122,68 @@ class FunctionAt:
     location: str
 
 
+# --- between a client and a supervisor
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Are you there? From the client."""
+
+
+@dataclass(frozen=True)
+class Pong:
+    """The answer."""
+
+
+@dataclass(frozen=True)
+class Uses:
+    """The client has this channel of this worker: both end together."""
+
+    name: str
+    channel: int
+
+
+@dataclass(frozen=True)
+class KillWorker:
+    """Kill the worker's process if it still runs this attempt of this channel."""
+
+    name: str
+    channel: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class WorkerEnded:
+    """A worker's process has ended: how, and what it was running then.
+
+    Attributes:
+        name: The worker.
+        how: ``"SIGSEGV"``, ``"exit code 3"``, ...
+        channel: Whose item ran; 0 if none did.
+        attempt: Of which attempt.
+        first: The first item that may have been running, by its position in the input.
+        stop: The one after the last.
+        timed_out: Whether it was killed because the item exceeded its time.
+    """
+
+    name: str
+    how: str
+    channel: int
+    attempt: int
+    first: int
+    stop: int
+    timed_out: bool
+
+
+@dataclass(frozen=True)
+class Draining:
+    """The workers of this supervisor finish what runs, and then end."""
+
+
 Message = (
     Chunk | Function | Recall | Cancel | Welcome | Results | Returned | NeedFunction
     | Stored | FunctionAt
+    | Ping | Pong | Uses | KillWorker | WorkerEnded | Draining
 )  # fmt: skip
 
 _KINDS: dict[type, int] = {
@@ -127,6 +200,12 @@ _KINDS: dict[type, int] = {
             NeedFunction,
             Stored,
             FunctionAt,
+            Ping,
+            Pong,
+            Uses,
+            KillWorker,
+            WorkerEnded,
+            Draining,
         ),
         start=1,
     )
@@ -146,6 +225,8 @@ def to_parts(message: Message) -> tuple[int, list[Buffer]]:
                 message.job,
                 message.index,
                 message.count,
+                message.task_timeout,
+                message.alone,
                 message.digest,
                 len(message.columns),
             )
@@ -170,6 +251,8 @@ def to_parts(message: Message) -> tuple[int, list[Buffer]]:
             parts = [digest, location.encode()]
         case Welcome(info=info):
             parts = [json.dumps(info).encode()]
+        case Ping() | Pong() | Uses() | KillWorker() | WorkerEnded() | Draining():
+            parts = [json.dumps(vars(message)).encode()]
     return _KINDS[type(message)], parts
 
 
@@ -191,11 +274,13 @@ def from_frame(frame: Frame) -> Message:
 
 
 def _read_chunk(parts: tuple[memoryview, ...]) -> Chunk:
-    attempt, job, index, count, digest, n_columns = _CHUNK.unpack_from(parts[0])
+    attempt, job, index, count, limit, alone, digest, n_columns = _CHUNK.unpack_from(parts[0])
     columns = _read_columns(parts, _CHUNK.size, n_columns)
     if any(column.count != count for column in columns) or not columns:
         raise ValueError("columns of different lengths")
-    return Chunk(attempt, job, index, count, digest, columns)
+    if not 0.0 <= limit < float("inf"):
+        raise ValueError("a time limit that is none")
+    return Chunk(attempt, job, index, count, digest, columns, limit, alone)
 
 
 def _read_columns(parts: tuple[memoryview, ...], at: int, n: int) -> tuple[Batch, ...]:
@@ -242,6 +327,25 @@ def _read_location(parts: tuple[memoryview, ...]) -> tuple[bytes, str]:
     return bytes(digest), bytes(location).decode()
 
 
+def _reader_of(kind: Any, **types: type) -> Any:
+    """Return the reader of a message that travels as a small JSON object."""
+
+    def read(parts: tuple[memoryview, ...]) -> Message:
+        (data,) = parts
+        values = json.loads(bytes(data))
+        if not isinstance(values, dict) or values.keys() != types.keys():
+            raise ValueError("other fields are needed")
+        for key, value in values.items():
+            if type(value) is not types[key]:
+                raise ValueError(f"{key} is of the wrong type")
+            if type(value) is int and not 0 <= value < 1 << 64:
+                raise ValueError(f"{key} makes no sense")
+        message: Message = kind(**values)
+        return message
+
+    return read
+
+
 _READERS: dict[int, Any] = {
     _KINDS[Chunk]: _read_chunk,
     _KINDS[Function]: _read_function,
@@ -253,4 +357,19 @@ _READERS: dict[int, Any] = {
     _KINDS[NeedFunction]: _read_need,
     _KINDS[Stored]: lambda parts: Stored(*_read_location(parts)),
     _KINDS[FunctionAt]: lambda parts: FunctionAt(*_read_location(parts)),
+    _KINDS[Ping]: _reader_of(Ping),
+    _KINDS[Pong]: _reader_of(Pong),
+    _KINDS[Uses]: _reader_of(Uses, name=str, channel=int),
+    _KINDS[KillWorker]: _reader_of(KillWorker, name=str, channel=int, attempt=int),
+    _KINDS[WorkerEnded]: _reader_of(
+        WorkerEnded,
+        name=str,
+        how=str,
+        channel=int,
+        attempt=int,
+        first=int,
+        stop=int,
+        timed_out=bool,
+    ),
+    _KINDS[Draining]: _reader_of(Draining),
 }

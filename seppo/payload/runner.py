@@ -11,20 +11,30 @@ two kinds:
   a list iterator tells its position, or that it is exhausted, in ``__reduce__``.
 - Other results: item by item, and each result is packed before the next item runs. Many a
   function fills one array over and over and returns it each time.
+
+Items with a time limit, and those that run *alone* since a worker died with them, are
+unpacked, run and packed one after the other, so that what happens meanwhile is theirs.
+
+What runs is written into a *mark* that outlives this process: the item, or all items of a
+C loop. It is cleared when all that is left of the items (arguments, values) has been
+dropped, so that a destructor that crashes is blamed on its item, too.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
+from seppo.errors import ProtocolError, TaskTimeoutError
 from seppo.payload.batch import Unpacker, count_ready, is_plain, pack_one
 from seppo.payload.outcome import Failure, Interrupted
+from seppo.payload.place import current_worker
 from seppo.payload.protocol import Chunk
 from seppo.payload.serialize import PLAIN_TYPES, Packed, Pickler, own_modules_by_value
 
@@ -69,6 +79,26 @@ class Pace:
             return pack_one(self._picklers[is_shared], value, name, i)
 
 
+class Mark(Protocol):
+    """Where it is written down which items run."""
+
+    def set(self, attempt: int, first: int, stop: int, deadline: float = 0.0) -> None:
+        """Say that items ``first`` to ``stop`` run from now on, until ``deadline`` if not 0."""
+
+    def clear(self) -> None:
+        """Say that nothing runs."""
+
+
+class NoMark:
+    """For those who do not die without a word."""
+
+    def set(self, attempt: int, first: int, stop: int, deadline: float = 0.0) -> None:
+        """Do nothing."""
+
+    def clear(self) -> None:
+        """Do nothing."""
+
+
 class ChunkRun:
     """A chunk being run by one thread, which another thread may look after.
 
@@ -76,6 +106,10 @@ class ChunkRun:
         load: Gives the function, or the ``Failure`` that says why it could not be loaded.
         chunk: The chunk.
         pace: The function's pace.
+        mark: Told what runs.
+
+    Raises:
+        ProtocolError: If the chunk makes no sense.
 
     Attributes:
         seconds: Time spent in bursts that was not told yet.
@@ -89,8 +123,14 @@ class ChunkRun:
     """
 
     def __init__(
-        self, load: Callable[[], Callable[..., Any] | Failure], chunk: Chunk, pace: Pace
+        self,
+        load: Callable[[], Callable[..., Any] | Failure],
+        chunk: Chunk,
+        pace: Pace,
+        mark: Mark | None = None,
     ) -> None:
+        if chunk.index + chunk.count >= 1 << 63:
+            raise ProtocolError("a chunk of items that nobody can count")
         self.chunk = chunk
         self.seconds = 0.0
         self.burst_at: float | None = None
@@ -103,6 +143,8 @@ class ChunkRun:
         self._load_function = load
         self._func: Callable[..., Any] | Failure | None = None
         self._pace = pace
+        self._mark: Mark = NoMark() if mark is None else mark
+        self._item_at: float | None = None  # when an item that may time out began
         self._is_forked = False  # this is a child that user code has forked
         # An item has begun outside of a C loop. Loading the function and unpacking are part
         # of it: whoever was given back everything would not interrupt that user code.
@@ -154,8 +196,15 @@ class ChunkRun:
             with self._lock:
                 self._runs_one = self._stop > first
             if self._func is None:
+                # Whoever dies here dies for all of them.
+                self._set_mark(first, self._stop)
                 self._func = self._load_function()
+            if self.chunk.alone or self.chunk.task_timeout:
+                self._call_exactly(self._func, started)
+                return
+            self._set_mark(first, min(first + self._pace.items, self._stop))
             n = self._load(min(self._pace.items, self._stop - self.done))
+            self._set_mark(first, first + n)
             if isinstance(self._func, Failure):
                 self._fail(n, self._func)
             elif self._pace.packs_each or self._has_failures():
@@ -166,10 +215,15 @@ class ChunkRun:
             self.interruptible = False
             self.burst_at = None
             self._runs_one = False
-        spent = time.perf_counter() - started
-        with self._lock:
-            self.seconds += spent
+            self._mark.clear()
+            spent = time.perf_counter() - started
+            with self._lock:
+                self.seconds += spent
         self._pace.learn(max(1, self.done - first), spent)
+
+    def _set_mark(self, first: int, stop: int, deadline: float = 0.0) -> None:
+        index = self.chunk.index
+        self._mark.set(self.chunk.attempt, index + first, index + stop, deadline)
 
     def _load(self, wanted: int) -> int:
         """Have items unpacked and return how many can run in one burst, at most ``wanted``."""
@@ -177,7 +231,7 @@ class ChunkRun:
             self._loaded = [unpacker.take(wanted) for unpacker in self._unpackers]
             self._next_loaded = 0
         # The columns differ when the rest was given back in the middle of this.
-        return min(wanted, min(map(len, self._loaded)) - self._next_loaded)
+        return max(0, min(wanted, min(map(len, self._loaded)) - self._next_loaded))
 
     def _has_failures(self) -> bool:
         return any(unpacker.has_failures for unpacker in self._unpackers)
@@ -228,7 +282,15 @@ class ChunkRun:
         finally:
             with self._lock:
                 self._source = self._iterator = None
-            self._next_loaded += self.done - self._first
+            # Destructors are to run while the items are marked.
+            at = self._next_loaded
+            self._next_loaded = at + self.done - self._first
+            for loaded in self._loaded:
+                if self._next_loaded >= len(loaded):
+                    loaded.clear()
+                else:
+                    loaded[at : self._next_loaded] = [None] * (self._next_loaded - at)
+            del columns, source, iterator, calls
         self._pack_new()
 
     def _pack_new(self) -> None:
@@ -249,23 +311,86 @@ class ChunkRun:
     def _call_each(self, func: Callable[..., Any], n: int, started: float) -> None:
         """Run up to ``n`` items one by one, each result packed before the next item."""
         for _ in range(n):
+            if not self._begin_one():
+                return
+            position = self.done
+            self._set_mark(position, position + 1)
             args = [column[self._next_loaded] for column in self._loaded]
-            with self._lock:
-                if self._stop <= self.done:
-                    return
-                self._drop_taken()
-                self._runs_one = True
+            for loaded in self._loaded:
+                loaded[self._next_loaded] = None
+            self._next_loaded += 1
             outcome = next((arg for arg in args if type(arg) is Failure), None)
             if outcome is None:
                 outcome = self._call_one(func, args)
-            with self._lock:
-                self._values.append(outcome)
-                self._runs_one = False
-                self.is_plain = self.is_plain and type(outcome) in PLAIN_TYPES
-            self._next_loaded += 1
+            del args  # whatever its destructors do belongs to this item
+            self._end_one(outcome)
             now = self.burst_at = time.perf_counter()
             if now - started >= BURST_SECONDS:
                 return
+
+    def _begin_one(self) -> bool:
+        """Take note that an item runs, unless it was given back."""
+        with self._lock:
+            if self._stop <= self.done:
+                return False
+            self._drop_taken()
+            self._runs_one = True
+            return True
+
+    def _end_one(self, outcome: Any) -> None:
+        with self._lock:
+            self._values.append(outcome)
+            self._runs_one = False
+            self.is_plain = self.is_plain and type(outcome) in PLAIN_TYPES
+
+    def _call_exactly(self, func: Callable[..., Any] | Failure, started: float) -> None:
+        """Run items one by one, each with all that belongs to it, under its time limit."""
+        limit = self.chunk.task_timeout
+        if self.chunk.alone:
+            # What earlier items left behind goes now, on nobody's account.
+            self._mark.clear()
+            gc.collect()
+        while self._begin_one():
+            position = self.done
+            deadline = time.monotonic() + limit if limit else 0.0
+            self._set_mark(position, position + 1, deadline)
+            self.burst_at = self._item_at = time.perf_counter()
+            try:
+                try:
+                    outcome = self._load_and_call(func)
+                finally:
+                    self._item_at = None  # from here on it cannot time out
+            except Interrupted:
+                self._item_at = None
+                if self.is_unwanted:
+                    raise
+                outcome = self.timeout_failure()
+                for unpacker in self._unpackers:
+                    if unpacker.position == position:
+                        unpacker.skip()
+            if self.chunk.alone:
+                gc.collect()
+            self._end_one(outcome)
+            if self.chunk.alone or time.perf_counter() - started >= BURST_SECONDS:
+                return
+
+    def _load_and_call(self, func: Callable[..., Any] | Failure) -> Any:
+        args = []
+        for unpacker in self._unpackers:
+            taken = unpacker.take(1)
+            if not taken:
+                raise Interrupted  # it was dropped while another argument was unpacked
+            args += taken
+        if isinstance(func, Failure):
+            return func
+        failure = next((arg for arg in args if type(arg) is Failure), None)
+        return self._call_one(func, args) if failure is None else failure
+
+    def timeout_failure(self) -> Failure:
+        """Return what becomes of the item that runs when it takes too long."""
+        index = self.chunk.index + self.done
+        worker = current_worker() or ""
+        return Failure.of(TaskTimeoutError(index, self.chunk.task_timeout, worker))
 
     def _call_one(self, func: Callable[..., Any], args: list[Any]) -> Any:
         try:
@@ -303,22 +428,37 @@ class ChunkRun:
 
     # --- any thread
 
+    @property
+    def overdue(self) -> float:
+        """Seconds by which the item that runs exceeds its limit; negative while it does not."""
+        began = self._item_at
+        if began is None or not self.chunk.task_timeout:
+            return float("-inf")
+        return time.perf_counter() - began - self.chunk.task_timeout
+
     def pause(self) -> None:
         """End the burst under way after the item that runs."""
         with self._lock:
-            if self._source is not None:
-                self._source.clear()
+            self._end_loop()
+
+    def _end_loop(self) -> int:
+        """End the C loop under way; return how many items have begun. Under the lock."""
+        if self._source is None:
+            # What is not wanted does not begin after it was unpacked.
+            return self.done + (self._runs_one and not self.is_unwanted)
+        self._source.clear()
+        state = self._iterator.__reduce__()
+        if len(state) < 3:
+            return self.done
+        begun: int = self._first + state[2]
+        if begun > self.done:
+            self._set_mark(begun - 1, begun)  # now it is known which of them runs
+        return begun
 
     def give_back(self) -> int:
         """Let no further item begin; return how many of the chunk's items are kept."""
         with self._lock:
-            if self._source is not None:
-                self._source.clear()
-                state = self._iterator.__reduce__()
-                kept = self._first + state[2] if len(state) == 3 else self.done
-            else:
-                # What is not wanted does not begin after it was unpacked.
-                kept = self.done + (self._runs_one and not self.is_unwanted)
+            kept = self._end_loop()
             self._stop = min(self._stop, max(kept, self.done))
             for unpacker in self._unpackers:
                 unpacker.limit = self._stop
@@ -331,6 +471,21 @@ class ChunkRun:
             self.unwanted_at = time.perf_counter()
             self.is_unwanted = True
         self.give_back()
+
+    def give_up_item(self) -> int:
+        """Let the item that runs fail for its time; return how many items are kept.
+
+        Only for a process that ends at once: the item still runs.
+        """
+        self.give_back()
+        failure = self.timeout_failure()
+        with self._lock:
+            if self.done < self._stop:
+                self._values.append(failure)
+                self.is_plain = False
+            self._runs_one = False
+        self.abandon()
+        return self.done
 
     def take_outcomes(self) -> tuple[list[Any], float]:
         """Return outcomes not yet taken, in order, and the seconds not yet told.

@@ -37,6 +37,7 @@ from seppo.payload.runner import ChunkRun
 from seppo.payload.serialize import Packed
 from seppo.transport.stream import Stream
 from seppo.worker.functions import FunctionCache, Known
+from seppo.worker.lastgasp import ChannelMark, LastGasp
 from seppo.worker.sharing import SharedBlock, open_shared, sharing_domain
 
 log = logging.getLogger(__name__)
@@ -52,8 +53,11 @@ class Channel:
         sock: The connection.
         functions: What functions are known, to all clients of the worker.
         max_frame_bytes: The largest message accepted.
+        number: The worker's number for this client.
+        memory: Where it is marked what runs; None for nowhere.
 
     Attributes:
+        number: The worker's number for this client.
         running: The chunk that has begun, if any.
         waiting: Chunks that have not begun, oldest first, with their functions.
         served: Seconds of work done for this client.
@@ -62,8 +66,14 @@ class Channel:
     """
 
     def __init__(
-        self, sock: socket.socket, functions: FunctionCache, max_frame_bytes: int = MAX_FRAME
+        self,
+        sock: socket.socket,
+        functions: FunctionCache,
+        number: int = 1,
+        memory: LastGasp | None = None,
+        max_frame_bytes: int = MAX_FRAME,
     ) -> None:
+        self.number = number
         self.lock = threading.RLock()
         self.running: ChunkRun | None = None
         self.waiting: deque[tuple[Chunk, Known]] = deque()
@@ -78,6 +88,9 @@ class Channel:
         self._functions = functions
         self._needing: dict[bytes, list[Chunk]] = {}  # chunks whose function is on its way
         self._told_at = 0.0
+        self._mark = None if memory is None else ChannelMark(memory, number)
+        self._is_draining = False
+        self._is_leaving = False
 
     def fileno(self) -> int:
         """Return the descriptor, for selectors."""
@@ -103,7 +116,7 @@ class Channel:
                 if not self.waiting:
                     return None
                 chunk, known = self.waiting.popleft()
-                self.running = ChunkRun(known.load, chunk, known.pace)
+                self.running = ChunkRun(known.load, chunk, known.pace, self._mark)
                 self._told_at = time.monotonic()
             return self.running
 
@@ -121,7 +134,8 @@ class Channel:
             except (EOFError, OSError) as error:
                 log.info("a client left: %s", error)
             except ProtocolError as error:
-                log.warning("a client is cut off: %s", error)
+                if not self._is_leaving:  # then what it sends need not make sense (TLS)
+                    log.warning("a client is cut off: %s", error)
             return self.close()
 
     def _handle(self, message: Message, frame: Frame) -> bool:
@@ -141,6 +155,9 @@ class Channel:
         return False
 
     def _accept(self, chunk: Chunk) -> None:
+        if self._is_draining:
+            self._send(Returned(chunk.attempt, 0))
+            return
         known = self._functions.get(chunk.digest)
         if known is not None:
             self.waiting.append((chunk, known))
@@ -250,7 +267,7 @@ class Channel:
             if run.is_finished:
                 self.running = None
                 self.tell(run)
-            elif time.monotonic() - self._told_at >= PARTIAL_SECONDS:
+            elif run.chunk.alone or time.monotonic() - self._told_at >= PARTIAL_SECONDS:
                 self.tell(run)
 
     def drop_running(self) -> None:
@@ -277,8 +294,38 @@ class Channel:
                 chunk, _ = self.waiting.popleft()
                 self._send(Returned(chunk.attempt, 0))
 
+    def drain(self) -> None:
+        """Finish only the item that runs, and give back all else, now and from now on."""
+        with self.lock:
+            self._is_draining = True
+            self.give_back_all()
+            while self._needing:
+                _, chunks = self._needing.popitem()
+                for chunk in chunks:
+                    self._send(Returned(chunk.attempt, 0))
+
+    def give_up_item(self, run: ChunkRun) -> None:
+        """Tell what is finished, and of the item that runs that it took too long.
+
+        Only for a process that ends at once: the item still runs.
+        """
+        with self.lock:
+            if self.running is run and not self.is_closed:
+                kept = run.give_up_item()
+                self.tell(run)
+                self._send(Returned(run.chunk.attempt, kept))
+
+    def leave(self) -> None:
+        """Send nothing more; what was sent still arrives, if the client reads it to its end."""
+        with self.lock:
+            self._is_leaving = True
+            try:
+                self._stream.sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # the client is gone
+
     def _send(self, message: Message) -> None:
-        if self.is_closed:
+        if self.is_closed or self._is_leaving:
             return
         try:
             self._stream.send(*to_parts(message))

@@ -54,8 +54,14 @@ class Launcher(Protocol):
     def fileno(self) -> int:
         """Return the descriptor for selectors."""
 
-    def start(self, slot: int, config: WorkerConfig) -> socket.socket:
-        """Start a worker and return our end of its control line."""
+    def start(self, slot: int, config: WorkerConfig, mark: int | None = None) -> socket.socket:
+        """Start a worker and return our end of its control line.
+
+        Args:
+            slot: Its number among ours.
+            config: What it is told.
+            mark: Descriptor of the memory where it marks what it runs, if any.
+        """
 
     def news(self) -> list[Started | Ended]:
         """Return what has happened since the last call.
@@ -95,11 +101,12 @@ class ForkLauncher:
         """Return the descriptor for selectors."""
         return self._socket.fileno()
 
-    def start(self, slot: int, config: WorkerConfig) -> socket.socket:
+    def start(self, slot: int, config: WorkerConfig, mark: int | None = None) -> socket.socket:
         """Start a worker and return our end of its control line."""
         ours, theirs = socket.socketpair()
+        fds = [theirs.fileno()] if mark is None else [theirs.fileno(), mark]
         request = json.dumps({"start": slot, "config": config.to_json()})
-        socket.send_fds(self._socket, [request.encode()], [theirs.fileno()])
+        socket.send_fds(self._socket, [request.encode()], fds)
         theirs.close()
         return ours
 
@@ -181,28 +188,31 @@ class _Helper:
 
     def _obey(self) -> bool:
         try:
-            data, fds, _, _ = socket.recv_fds(self._line, MESSAGE, 1)
+            data, fds, _, _ = socket.recv_fds(self._line, MESSAGE, 2)
         except ConnectionResetError:
             return False  # the supervisor ended before it had read our last news
         if not data:
             return False
         request = json.loads(data)
         if "start" in request:
-            self._fork(request["start"], WorkerConfig.from_json(request["config"]), fds[0])
+            self._fork(request["start"], WorkerConfig.from_json(request["config"]), fds)
         elif request["kill"] in self._children:
             os.kill(request["kill"], request["signal"])
         return True
 
-    def _fork(self, slot: int, config: WorkerConfig, fd: int) -> None:
+    def _fork(self, slot: int, config: WorkerConfig, fds: list[int]) -> None:
         helper = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._be_worker(helper, config, fd)
-        os.close(fd)
+            self._be_worker(helper, config, *fds)
+        for fd in fds:
+            os.close(fd)
         self._children.add(pid)
         self._tell({"started": slot, "pid": pid})
 
-    def _be_worker(self, helper: int, config: WorkerConfig, fd: int) -> NoReturn:
+    def _be_worker(
+        self, helper: int, config: WorkerConfig, fd: int, mark: int | None = None
+    ) -> NoReturn:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -212,7 +222,7 @@ class _Helper:
             # The last resort against orphans, also while C code holds the interpreter.
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() == helper:
-                run_worker(socket.socket(fileno=fd), config)
+                run_worker(socket.socket(fileno=fd), config, mark)
             status = 0
         except SystemExit as leaving:
             status = leaving.code if isinstance(leaving.code, int) else 1
@@ -254,13 +264,13 @@ class SpawnLauncher:
         """Return the descriptor for selectors."""
         return self._waker.fileno()
 
-    def start(self, slot: int, config: WorkerConfig) -> socket.socket:
+    def start(self, slot: int, config: WorkerConfig, mark: int | None = None) -> socket.socket:
         """Start a worker and return our end of its control line."""
         ours, theirs = socket.socketpair()
-        fd = theirs.fileno()
+        fds = [theirs.fileno()] if mark is None else [theirs.fileno(), mark]
         process = subprocess.Popen(
-            [sys.executable, "-m", "seppo.worker.process", str(fd), config.to_json()],
-            pass_fds=[fd],
+            [sys.executable, "-m", "seppo.worker.process", config.to_json(), *map(str, fds)],
+            pass_fds=fds,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )

@@ -1,7 +1,9 @@
 """The life of one worker process, from its birth to its end.
 
 Its supervisor holds the other end of ``control``. The worker says there, as lines of
-JSON, when it is ready; when the supervisor is gone, the line ends, and so does the worker.
+JSON, when it is ready, and when items with a time limit begin; the supervisor says which
+client is gone, and when to drain. When the supervisor is gone, the line ends, and so does
+the worker.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from seppo.payload.protocol import PROTOCOL_VERSION
 from seppo.settings import Settings
 from seppo.transport.credentials import Credentials
 from seppo.transport.daemon import ControlDaemon
+from seppo.worker.lastgasp import LastGasp
 from seppo.worker.service import WorkerService
 from seppo.worker.sharing import sharing_domain
 
@@ -93,10 +96,15 @@ def limit_threads(environ: MutableMapping[str, str], threads: int) -> None:
         environ.setdefault(variable, str(threads))
 
 
-def run_worker(control: socket.socket, config: WorkerConfig) -> None:
-    """Be a worker until the supervisor is gone or a signal ends the process.
+def run_worker(control: socket.socket, config: WorkerConfig, mark: int | None = None) -> None:
+    """Be a worker until it has drained, the supervisor is gone, or a signal ends the process.
 
     Call it in the main thread of a process that does nothing else.
+
+    Args:
+        control: Our end of the control line.
+        config: What the supervisor told.
+        mark: Descriptor of the memory where to mark what runs, if the supervisor reads it.
     """
     _prepare_process(config)
     facts = {
@@ -114,7 +122,15 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
     settings = _settings(config)
     credentials = Credentials(settings)
     facts["encrypted"] = credentials.is_encrypted(config.host)
-    service = WorkerService(facts, settings.max_frame_bytes)
+    memory = LastGasp(mark)
+
+    def tell_limits() -> None:
+        try:
+            control.sendall(b'{"limits": true}\n')
+        except OSError:
+            pass  # the supervisor is gone; so is this process, any moment
+
+    service = WorkerService(facts, memory, tell_limits, settings.max_frame_bytes)
     daemon = ControlDaemon(
         OBJECT,
         config.host,
@@ -129,7 +145,10 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
     daemon.start()
     ready = {"uri": str(daemon.address), "facts": {k: str(v) for k, v in facts.items()}}
     control.sendall(json.dumps(ready).encode() + b"\n")
-    threading.Thread(target=_end_with, args=(control,), name="seppo-lifeline", daemon=True).start()
+    obey = threading.Thread(
+        target=_obey, args=(control, service), name="seppo-lifeline", daemon=True
+    )
+    obey.start()
     service.serve()
 
 
@@ -163,19 +182,33 @@ def _prepare_process(config: WorkerConfig) -> None:
         numpy_random.seed()
 
 
-def _end_with(control: socket.socket) -> None:
-    """End this process when the supervisor's end of the line is closed."""
+def _obey(control: socket.socket, service: WorkerService) -> None:
+    """Do what the supervisor says; end this process when its end of the line is closed."""
+    inbox = b""
     try:
-        while control.recv(4096):
-            pass
+        while data := control.recv(4096):
+            *lines, inbox = (inbox + data).split(b"\n")
+            for line in lines:
+                told = json.loads(line)
+                if "drop" in told:
+                    service.drop(told["drop"])
+                if "drain" in told:
+                    service.drain()
     except OSError:
         pass
-    os._exit(0)
+    finally:
+        os._exit(0)
 
 
 def main() -> None:
-    """Start point of ``python -m seppo.worker.process FD CONFIG``, where nothing forks."""
-    run_worker(socket.socket(fileno=int(sys.argv[1])), WorkerConfig.from_json(sys.argv[2]))
+    """Start point of ``python -m seppo.worker.process CONFIG FD [MARK]``: nothing forks."""
+    control = socket.socket(fileno=int(sys.argv[2]))
+    control.set_inheritable(False)
+    mark = int(sys.argv[3]) if len(sys.argv) > 3 else None
+    run_worker(control, WorkerConfig.from_json(sys.argv[1]), mark)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # a thread of user code must not keep the process
 
 
 if __name__ == "__main__":

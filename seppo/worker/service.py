@@ -12,11 +12,13 @@ User code runs in the main thread, because signal handlers, matplotlib and many 
 libraries expect it. Between two bursts the main thread looks at its channels. When one
 item lasts, the attendants send what is finished, give back what has not begun, and
 interrupt the item if it is not wanted any more: a signal, whose handler raises only if
-that very item is still running.
+that very item is still running. An item over its time limit is interrupted in the same
+way, and goes on record as a failure; when that does not help, the worker ends.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import select
@@ -25,9 +27,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 from seppo.errors import ProtocolError
 from seppo.payload.frames import MAX_FRAME
@@ -37,6 +39,7 @@ from seppo.payload.runner import ChunkRun
 from seppo.transport.stream import Waker
 from seppo.worker.channel import Channel
 from seppo.worker.functions import FunctionCache
+from seppo.worker.lastgasp import LastGasp
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,9 @@ TICK = 0.25  # seconds between an attendant's looks
 LONG_BURST = 0.2  # seconds; then the attendants read for the main thread
 LONG_ITEM = 1.0  # seconds; then what has not begun goes back
 SWALLOWED = 5.0  # seconds; an unwanted item that runs on for so long takes its process along
+UNRESPONSIVE = 2.0  # seconds that an item may go on after it was interrupted for its time
+FAREWELL = 2.0  # seconds that clients get for reading what was sent, before the process ends
+TELL_LIMITS = 1.0  # seconds between two words to the supervisor about time limits
 EXIT_STUCK = 75  # exit code for that; EX_TEMPFAIL of sysexits.h
 INTERRUPT = signal.SIGURG  # ignored by default, and rarely used by anybody
 
@@ -55,14 +61,29 @@ class WorkerService:
 
     Args:
         facts: What clients are told about this worker.
+        memory: Where it is marked what runs; None for memory of its own.
+        on_limits: Called when items with a time limit begin, at most every ``TELL_LIMITS``.
         max_frame_bytes: The largest message accepted from a client.
     """
 
-    def __init__(self, facts: Mapping[str, Any], max_frame_bytes: int = MAX_FRAME) -> None:
+    def __init__(
+        self,
+        facts: Mapping[str, Any],
+        memory: LastGasp | None = None,
+        on_limits: Callable[[], None] | None = None,
+        max_frame_bytes: int = MAX_FRAME,
+    ) -> None:
         self._facts = dict(facts)
         self._max_frame_bytes = max_frame_bytes
+        self._memory = memory or LastGasp()
+        self._on_limits = on_limits
+        self._limits_told_at = float("-inf")
+        self._numbers = itertools.count(1)
         self._functions = FunctionCache()
-        self._channels: list[Channel] = []
+        self._channels: list[Channel] = []  # served by the main thread
+        self._attached: dict[int, Channel] = {}  # also those that it has not welcomed yet
+        self._working: list[Channel] = []  # those that had work at the last turn
+        self._level = 0.0  # seconds served to the one whose turn it was
         self._writing: set[Channel] = set()  # channels registered for writing, too
         self._arrivals: SimpleQueue[Channel] = SimpleQueue()
         self._selector = selectors.DefaultSelector()
@@ -72,6 +93,7 @@ class WorkerService:
         self._current: ChunkRun | None = None  # set by the main thread only
         self._items_before = 0  # of clients that have left
         self._stopping = False
+        self._draining = False
 
     # --- control calls, from Pyro's threads
 
@@ -88,8 +110,12 @@ class WorkerService:
 
     def attach(self, sock: socket.socket) -> None:
         """Serve a data channel until its client leaves; the attendant's life."""
-        channel = Channel(sock, self._functions, self._max_frame_bytes)
-        channel.send(Welcome(self._facts))
+        if self._draining:
+            return
+        number = next(self._numbers)
+        channel = Channel(sock, self._functions, number, self._memory, self._max_frame_bytes)
+        self._attached[number] = channel
+        channel.send(Welcome({**self._facts, "channel": number}))
         self._arrivals.put(channel)
         self._waker.wake()
         poll = select.poll()
@@ -105,6 +131,7 @@ class WorkerService:
         self._waker.wake()
         while not channel.is_released.wait(TICK):
             self._look_after(channel)
+        del self._attached[number]
 
     def _look_after(self, channel: Channel) -> None:
         run = self._current
@@ -113,9 +140,14 @@ class WorkerService:
             return
         now = time.perf_counter()
         lasted = now - began
-        if run.is_unwanted and channel.running is run:
+        is_ours = channel.running is run
+        if is_ours and run.overdue >= 0:
+            if run.overdue >= UNRESPONSIVE:
+                self._end_for(channel, run)
+            self._interrupt(run)
+        if run.is_unwanted and is_ours:
             if now - max(began, run.unwanted_at) >= SWALLOWED:
-                self._end()
+                self._end("an item cannot be interrupted")
             self._interrupt(run)
         elif lasted >= LONG_BURST:
             run.pause()
@@ -128,15 +160,28 @@ class WorkerService:
             # The main thread may have come back meanwhile, and look at its sockets only.
             self._waker.wake()
 
-    def _end(self) -> None:
+    def _end(self, why: str) -> NoReturn:
         try:
             # Not in this thread: the item may hold a lock that logging needs.
-            message = "an item cannot be interrupted: this worker ends"
+            message = f"{why}: this worker ends"
             teller = threading.Thread(target=log.error, args=(message,), daemon=True)
             teller.start()
             teller.join(TICK)
         finally:
             os._exit(EXIT_STUCK)
+
+    def _end_for(self, channel: Channel, run: ChunkRun) -> None:
+        """End the process: the item that runs takes too long and cannot be interrupted."""
+        channel.give_up_item(run)
+        for other in list(self._channels):
+            other.drain()
+        self._memory.clear()  # nobody is to be blamed any more
+        deadline = time.monotonic() + FAREWELL
+        while any(other.wants_write for other in self._channels) and time.monotonic() < deadline:
+            for other in list(self._channels):
+                other.flush()
+            time.sleep(0.01)
+        self._end("an item is over its time and cannot be interrupted")
 
     def _interrupt(self, run: ChunkRun) -> None:
         if run.interruptible:
@@ -144,8 +189,27 @@ class WorkerService:
 
     def _on_interrupt(self, *_: object) -> None:
         run = self._current
-        if run is not None and run.is_unwanted and run.interruptible:
+        if run is None or not run.interruptible:
+            return
+        if run.is_unwanted or run.overdue >= 0:
             raise Interrupted
+
+    # --- the supervisor's thread
+
+    def drop(self, number: int) -> None:
+        """Forget a client: it is known to be gone."""
+        channel = self._attached.get(number)
+        if channel is not None:
+            channel.close()
+            self._look_after(channel)
+            self._waker.wake()
+
+    def drain(self) -> None:
+        """Finish the items that run, give back the rest, and then have ``serve`` return."""
+        self._draining = True
+        for channel in list(self._attached.values()):
+            channel.drain()
+        self._waker.wake()
 
     # --- the main thread
 
@@ -162,10 +226,33 @@ class WorkerService:
                     channel.close()
 
     def _turn(self) -> None:
-        self._poll(wait=not any(channel.has_work for channel in self._channels))
+        is_idle = not any(channel.has_work for channel in self._channels)
+        self._poll((TICK if self._draining else None) if is_idle else 0.0)
+        if self._draining and is_idle:
+            self._leave_if_done()
         workable = [channel for channel in self._channels if channel.has_work]
+        for channel in workable:
+            if channel not in self._working:
+                # Who had no work starts level with the others, not with a right to all.
+                channel.served = max(channel.served, self._level)
+        self._working = workable
         if workable:
-            self._run_burst(min(workable, key=lambda channel: channel.served))
+            channel = min(workable, key=lambda channel: channel.served)
+            self._level = channel.served
+            self._run_burst(channel)
+
+    def _leave_if_done(self) -> None:
+        """Leave the clients, once nothing of them runs and they have all that was sent."""
+        for channel in self._channels:
+            channel.drain()  # the newest ones, too
+        if any(channel.running or channel.wants_write for channel in self._channels):
+            return
+        for channel in self._channels:
+            channel.leave()
+        deadline = time.monotonic() + FAREWELL
+        while self._channels and time.monotonic() < deadline:
+            self._poll(TICK)
+        self.stop()
 
     def leave_to_parent(self) -> None:
         """Let go of everything: user code has forked this child, which serves nobody.
@@ -174,6 +261,7 @@ class WorkerService:
         """
         if self._current is not None:
             self._current.forked()
+        self._memory.abandon()
         for channel in self._channels:
             channel.abandon()
         self._selector.close()
@@ -184,11 +272,11 @@ class WorkerService:
         self._stopping = True
         self._waker.wake()
 
-    def _poll(self, wait: bool) -> None:
+    def _poll(self, timeout: float | None) -> None:
         for channel in self._channels:
             if channel.wants_write != (channel in self._writing):
                 self._watch_writing(channel, channel.wants_write)
-        for key, events in self._selector.select(None if wait else 0):
+        for key, events in self._selector.select(timeout):
             if key.fileobj is self._waker:
                 self._waker.drain()
                 self._welcome_arrivals()
@@ -212,8 +300,6 @@ class WorkerService:
                 channel = self._arrivals.get_nowait()
             except Empty:
                 return
-            # A newcomer starts level with the one that had least, not with a right to all.
-            channel.served = min((other.served for other in self._channels), default=0.0)
             self._selector.register(channel, selectors.EVENT_READ, channel)
             self._channels.append(channel)
 
@@ -234,6 +320,8 @@ class WorkerService:
             run = self._current = channel.begin_next()
             if run is None:
                 return
+            if run.chunk.task_timeout:
+                self._tell_limits()
             run.run_burst()
         except Interrupted:
             pass  # it is unwanted
@@ -247,3 +335,10 @@ class WorkerService:
             channel.drop_running()
         else:
             channel.settle(run)
+
+    def _tell_limits(self) -> None:
+        """Have the supervisor look after the time limits: this process may be unable to."""
+        now = time.monotonic()
+        if self._on_limits is not None and now - self._limits_told_at >= TELL_LIMITS:
+            self._limits_told_at = now
+            self._on_limits()

@@ -84,6 +84,21 @@ def test_run_ends_everything_on_a_signal(script, number):
     wait_until(lambda: not any(map(is_alive, pids)), "the end of the workers")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of it on Linux only")
+def test_run_that_is_killed_takes_its_script_and_workers_along(script):
+    text = PIDS.replace("len(pids), *pids", "os.getpid(), *pids") + "    time.sleep(60)\n"
+    process = subprocess.Popen(
+        [*SEPPO, "run", "-n", "2", script(text)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    pids = list(map(int, read_line(process).split()))
+    assert all(map(is_alive, pids))
+    end(process, signal.SIGKILL)
+    wait_until(lambda: not any(map(is_alive, pids)), "the end of script and workers")
+
+
 def test_run_without_such_a_script_says_so():
     done = run("run", "nosuch.py")
     assert done.returncode == 1

@@ -57,7 +57,8 @@ def test_when_all_workers_are_gone_the_map_says_so(own_cluster, monkeypatch):
     with pytest.raises(seppo.NoWorkersError) as caught:
         first.extend(results)
     assert caught.value.delivered == len(first)
-    assert caught.value.delivered + caught.value.undone == 500
+    # A worker may have finished an item behind one that was given back.
+    assert 498 <= caught.value.delivered + caught.value.undone <= 500
     assert len(caught.value.losses) == 2
     assert list(results) == []
 
@@ -68,7 +69,7 @@ def test_pending_futures_learn_that_all_workers_are_gone(own_cluster, monkeypatc
     with seppo.Executor() as executor:
         futures = [executor.submit(userland.pid_after, 30) for _ in range(3)]
         wait_until(futures[0].running, "the running call")
-        end(cluster.workers)
+        end(cluster.workers, signal.SIGINT)
         for future in futures:
             assert isinstance(future.exception(20), seppo.NoWorkersError)
         with pytest.raises(seppo.NoWorkersError):

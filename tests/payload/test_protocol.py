@@ -15,13 +15,19 @@ from seppo.payload.function import PackedFunction
 from seppo.payload.protocol import (
     Cancel,
     Chunk,
+    Draining,
     Function,
+    KillWorker,
     Message,
     NeedFunction,
+    Ping,
+    Pong,
     Recall,
     Results,
     Returned,
+    Uses,
     Welcome,
+    WorkerEnded,
     from_frame,
     to_parts,
 )
@@ -40,7 +46,10 @@ def chunks(draw: st.DrawFn) -> Chunk:
         st.lists(st.builds(Batch, st.integers(0, 255), st.just(count), parts), min_size=1)
     )
     digest = draw(st.binary(min_size=32, max_size=32))
-    return Chunk(draw(number), draw(number), draw(number), count, digest, tuple(columns))
+    return Chunk(
+        draw(number), draw(number), draw(number), count, digest, tuple(columns),
+        draw(st.floats(0, 1e9)), draw(st.booleans()),
+    )  # fmt: skip
 
 
 functions = st.builds(
@@ -58,6 +67,12 @@ messages = st.one_of(
     st.builds(Results, number, st.floats(0, 1e9), batches),
     st.builds(Returned, number, number),
     st.builds(NeedFunction, number, st.just(DIGEST)),
+    st.builds(Ping),
+    st.builds(Pong),
+    st.builds(Uses, st.text(), number),
+    st.builds(KillWorker, st.text(), number, number),
+    st.builds(WorkerEnded, st.text(), st.text(), number, number, number, number, st.booleans()),
+    st.builds(Draining),
 )
 
 

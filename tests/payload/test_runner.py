@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import threading
 import time
+from dataclasses import replace
 
 import hostile
 import pytest
@@ -549,3 +551,186 @@ def test_a_process_can_be_a_worker(monkeypatch):
     assert place.current_worker() == f"w.{os.getpid()}"
     # Waiting for workers of another group cannot wait for this one.
     assert [place.is_nested(group) for group in ("lab", None, "office")] == [True, True, False]
+
+
+# --- the mark of what runs
+
+
+class Marks:
+    """Keeps what is marked; None for a cleared mark."""
+
+    def __init__(self):
+        self.seen = []
+
+    def set(self, attempt, first, stop, deadline=0.0):
+        assert attempt == 1
+        self.seen.append((first, stop))
+
+    def clear(self):
+        self.seen.append(None)
+
+    @property
+    def now(self):
+        return self.seen[-1]
+
+
+class Watched:
+    """An item that notes what is marked when it is unpacked and when it is dropped."""
+
+    marks = None
+    notes: list = []  # noqa: RUF012
+
+    def __init__(self, number):
+        self.number = number
+
+    def __reduce__(self):
+        return unpacked_watched, (self.number,)
+
+
+def unpacked_watched(number):
+    Watched.notes.append(("unpacked", number, Watched.marks.now))
+    return Dropped(number)
+
+
+class Dropped:
+    def __init__(self, number):
+        self.number = number
+
+    def __del__(self):
+        if Watched.marks is not None:
+            Watched.notes.append(("dropped", self.number, Watched.marks.now))
+
+
+@pytest.fixture
+def marks():
+    Watched.marks, Watched.notes = Marks(), []
+    yield Watched.marks
+    Watched.marks = None
+
+
+def marked(func, chunk, items, marks):
+    run = ChunkRun(lambda: func, chunk, pace_of(items), marks)
+    while not run.is_finished:
+        run.run_burst()
+    return run
+
+
+@pytest.mark.parametrize("items", [1, 100])
+def test_a_burst_is_marked_and_the_mark_cleared_after_it(marks, items):
+    marked(lambda x: marks.now, chunk_of(range(40), index=100), items, marks)
+    assert marks.now is None
+    spans = [each for each in marks.seen if each is not None]
+    assert spans[0] == (100, 140)  # whoever loads the function does so for all of them
+    assert max(stop for _, stop in spans) == 140
+
+
+@pytest.mark.parametrize("items", [1, 7, 100])
+@pytest.mark.parametrize("packs_each", [False, True])
+def test_an_item_is_marked_from_its_unpacking_to_its_end(marks, items, packs_each):
+    chunk = chunk_of([Watched(i) for i in range(20)], index=100)
+    pace = pace_of(items)
+    pace.packs_each = packs_each
+    run = ChunkRun(lambda: lambda x: [x.number], chunk, pace, marks)
+    while not run.is_finished:
+        run.run_burst()
+    del run
+    assert len(Watched.notes) == 40
+    for what, number, mark in Watched.notes:
+        assert mark is not None, (what, number)
+        assert mark[0] <= 100 + number < mark[1], (what, number, mark)
+
+
+@pytest.mark.parametrize("limit", [0.0, 60.0])
+def test_alone_every_mark_is_exact(marks, limit):
+    chunk = chunk_of([Watched(i) for i in range(5)], index=100)
+    chunk = replace(chunk, alone=not limit, task_timeout=limit)
+    marked(lambda x: [x.number], chunk, 100, marks)
+    assert {(n, mark) for _, n, mark in Watched.notes} == {
+        (i, (100 + i, 101 + i)) for i in range(5)
+    }
+
+
+def test_alone_an_items_garbage_is_collected_under_its_mark(marks):
+    def litter(x):
+        garbage = Dropped(x)
+        garbage.me = garbage
+
+    gc.disable()
+    try:
+        marked(litter, replace(chunk_of(range(3)), alone=True), 100, marks)
+    finally:
+        gc.enable()
+    assert Watched.notes == [("dropped", i, (i, i + 1)) for i in range(3)]
+
+
+def test_alone_one_burst_is_one_item():
+    run = running(lambda x: x, replace(chunk_of(range(3)), alone=True), pace_of(100))
+    for done in (1, 2, 3):
+        run.run_burst()
+        assert run.done == done
+
+
+def test_a_slow_item_of_a_burst_is_marked_exactly_once_it_is_looked_at(marks):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(x):
+        if x == 3:
+            begun.set()
+            assert go_on.wait(20)
+        return x
+
+    run = ChunkRun(lambda: slow, chunk_of(range(10), index=100), pace_of(100), marks)
+    thread = threading.Thread(target=run.run_burst)
+    thread.start()
+    assert begun.wait(20)
+    assert marks.now == (100, 110)
+    run.pause()
+    assert marks.now == (103, 104)
+    go_on.set()
+    thread.join()
+    assert marks.now is None
+
+
+class InterruptsWhenUnpacked:
+    def __reduce__(self):
+        return interrupt, ()
+
+
+def interrupt(*_):
+    raise Interrupted
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_an_interrupted_item_is_one_that_took_too_long_and_the_columns_stay_in_step(columns):
+    items = [[0], InterruptsWhenUnpacked(), [2], [3]]
+    others = [["a"], ["b"], ["c"], ["d"]]
+    chunk = replace(chunk_of(*[items, others][:columns], index=50), task_timeout=9.0)
+
+    def func(*args):
+        return interrupt() if args[0] == [2] else [*args]
+
+    first, second, third, fourth = run_all(running(func, chunk, Pace()))
+    assert first == [[0], ["a"]][:columns]
+    assert fourth == [[3], ["d"]][:columns]
+    for index, failure in ((51, second), (52, third)):
+        assert failure.type_name == "seppo.errors.TaskTimeoutError"
+        assert f"item {index} took longer than its task_timeout of 9 s" in failure.text
+
+
+def test_an_interrupted_item_that_is_not_wanted_is_no_outcome():
+    run = running(interrupt, replace(chunk_of(range(3)), task_timeout=9.0), Pace())
+    run.abandon()
+    run._stop = 3
+    with pytest.raises(Interrupted):
+        run.run_burst()
+
+
+@pytest.mark.parametrize(("limit", "over"), [(0.0, False), (1e-9, True), (60.0, False)])
+def test_only_an_item_with_a_limit_is_ever_overdue(limit, over):
+    seen = []
+    chunk = replace(chunk_of(range(1)), task_timeout=limit)
+    run = running(lambda x: seen.append(run.overdue >= 0), chunk, Pace())
+    assert run.overdue < 0
+    run.run_burst()
+    assert run.overdue < 0
+    assert seen == [over]

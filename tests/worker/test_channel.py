@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 import hostile
 import pytest
@@ -269,3 +270,72 @@ def test_a_chunk_that_was_cancelled_between_two_bursts_runs_no_further(client):
     run(client, bursts=1)
     client.send(Cancel(1))
     assert client.channel.begin_next().chunk.attempt == 2
+
+
+# --- draining, limits, alone
+
+
+def test_a_channel_that_drains_keeps_only_what_runs(client):
+    other = pack_function(lambda x: -x)
+    client.send(Function(DOUBLE), chunk(1, count=100), chunk(2), chunk(3, function=other))
+    run(client, bursts=1)
+    client.heard()
+    client.channel.drain()
+    heard = client.heard()
+    assert [m.attempt for m in heard if isinstance(m, Returned)] == [1, 2, 3]
+    client.send(chunk(4))
+    assert client.heard() == [Returned(4, 0)]
+    assert not client.channel.has_work or client.channel.running is not None
+
+
+def test_a_channel_that_leaves_sends_nothing_more_and_still_reads(client):
+    client.send(Function(DOUBLE), chunk(1))
+    run(client)
+    client.channel.drain()
+    client.channel.leave()
+    client.send(chunk(2))
+    (answer,) = client.heard()
+    assert values(answer) == [0, 2, 4]
+    with pytest.raises(EOFError):
+        client.heard()
+    client.stream.close()
+    client.channel.receive()
+    assert client.channel.is_closed
+
+
+def test_an_item_that_is_given_up_is_told_as_a_failure_and_the_rest_returned(client):
+    seen = []
+
+    def func(x):
+        if x == 2:
+            client.channel.give_up_item(client.channel.running)
+            seen.extend(client.heard())
+        return x
+
+    function = pack_function(abs)
+    client.functions.add(function)
+    known = client.functions.get(function.digest)
+    known.func = func
+    limited = replace(chunk(1, count=5, function=function), task_timeout=9.0)
+    client.send(limited)
+    current = client.channel.begin_next()
+    while not seen:
+        current.run_burst()
+        client.channel.settle(current)
+    results, returned = seen
+    found = values(results)
+    assert found[:2] == [0, 1]
+    assert found[2].type_name == "seppo.errors.TaskTimeoutError"
+    assert returned == Returned(1, 3)
+
+
+def test_alone_each_result_is_told_at_once(client):
+    client.send(Function(DOUBLE), replace(chunk(1, count=3), alone=True))
+    run(client)
+    assert [values(answer) for answer in client.heard()] == [[0], [2], [4]]
+
+
+def test_a_chunk_that_nobody_can_count_cuts_its_client_off(client):
+    client.send(Function(DOUBLE), replace(chunk(1), index=1 << 63))
+    with pytest.raises(ProtocolError):
+        client.channel.begin_next()

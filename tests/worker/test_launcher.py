@@ -94,6 +94,30 @@ launcher.close()
 
 
 @kinds
+def test_a_worker_gets_the_memory_of_its_mark(kind):
+    run(
+        kind,
+        """
+from seppo.worker.lastgasp import LastGasp
+memories = []
+for slot in range(2):
+    memories.append(LastGasp())
+    line = launcher.start(slot, config(slot), memories[slot].fd)
+    memories[slot].close()
+    line.settimeout(20)
+    with line.makefile() as lines:
+        facts = json.loads(lines.readline())["facts"]
+    hear(lambda: slot in pids)
+    fds = f"/proc/{pids[slot]}/fd"
+    held = [os.readlink(f"{fds}/{fd}") for fd in os.listdir(fds)]
+    assert sum("seppo-mark" in name for name in held) == 1, held
+assert not any(memory.has_begun for memory in memories)
+launcher.close()
+""",
+    )
+
+
+@kinds
 def test_closing_kills_what_still_runs(kind):
     output = run(
         kind,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +36,7 @@ from seppo.transport.proxy import attach, call
 from seppo.transport.stream import Stream
 from seppo.worker.launcher import Ended, SpawnLauncher
 from seppo.worker.process import WorkerConfig
+from seppo.worker.service import WorkerService
 
 
 class Worker:
@@ -328,3 +331,58 @@ def test_it_ends_with_its_supervisors_line():
     worker = Worker()
     worker.stop()
     assert not is_running(worker.pid)
+
+
+# --- in this process, without a main loop
+
+
+@pytest.fixture
+def attached():
+    """A service whose main thread is inside a long item, and a client that has just come."""
+    service = WorkerService({"name": "test"})
+    ours, theirs = socket.socketpair()
+    thread = threading.Thread(target=service.attach, args=(theirs,))
+    thread.start()
+    stream = Stream(ours)
+    welcome = from_frame(stream.receive_one(10.0))
+    yield service, stream, welcome
+    stream.close()
+    wait_until(lambda: (service._poll(0.0), not thread.is_alive())[1], what="the attendant ends")
+    theirs.close()
+    service.leave_to_parent()
+
+
+def test_a_client_learns_its_number(attached):
+    _, _, welcome = attached
+    assert welcome.info == {"name": "test", "channel": 1}
+
+
+def test_a_client_that_was_not_welcomed_yet_can_be_dropped(attached):
+    service, _, _ = attached
+    service.drop(7)
+    assert not service._attached[1].is_closed
+    service.drop(1)
+    assert service._attached[1].is_closed
+
+
+def test_a_client_that_was_not_welcomed_yet_gets_its_chunks_back_when_the_worker_drains(attached):
+    service, stream, _ = attached
+    service.drain()
+    func = pack_function(abs)
+    for part in (Function(func), chunk(3, func, [1, 2])):
+        stream.send(*to_parts(part))
+    service._poll(0.0)
+    service._poll(1.0)
+    assert from_frame(stream.receive_one(10.0)) == Returned(3, 0)
+
+
+def test_a_worker_that_drains_takes_no_client():
+    service = WorkerService({})
+    service.drain()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        service.attach(theirs)  # returns at once
+        ours.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            ours.recv(1)
+    service.leave_to_parent()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import sys
 import time
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from processes import (
@@ -16,9 +20,25 @@ from processes import (
     wait_until,
 )
 
+from seppo.payload.batch import pack_values
+from seppo.payload.function import pack_function
+from seppo.payload.protocol import (
+    Chunk,
+    Draining,
+    Function,
+    KillWorker,
+    Ping,
+    Pong,
+    Uses,
+    Welcome,
+    WorkerEnded,
+    from_frame,
+    to_parts,
+)
 from seppo.settings import Settings
 from seppo.transport.nameserver import NameServer
-from seppo.transport.proxy import call
+from seppo.transport.proxy import attach, call
+from seppo.transport.stream import Stream
 from seppo.worker.supervisor import describe_status
 
 
@@ -43,7 +63,7 @@ def test_workers_are_registered_with_their_facts(nameserver):
             assert call(CREDENTIALS, entry.address, "info", timeout=5.0)["group"] == "lab"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_all_and_leaves_the_name_server_clean(nameserver, number):
     with SupervisorProcess(nameserver, 2, "signal") as supervisor:
         pids = supervisor.pids()
@@ -69,8 +89,6 @@ def test_a_worker_that_was_killed_is_started_again(nameserver):
 
 
 def killed(pid: int) -> None:
-    import os
-
     os.kill(pid, signal.SIGKILL)  # a worker of a supervisor that the test has started
 
 
@@ -144,3 +162,133 @@ def is_up(supervisor: SupervisorProcess) -> bool:
 )
 def test_ends_are_told_in_words(status, words):
     assert describe_status(status) == words
+
+
+# --- the control channel
+
+
+class Client:
+    """A client of a supervisor, by hand."""
+
+    def __init__(self, supervisor: SupervisorProcess) -> None:
+        self.stream = Stream(attach(CREDENTIALS, supervisor.address, 10.0))
+        self.heard: list[object] = []
+        (self.welcome,) = self.wait_for(Welcome)
+
+    def send(self, *messages: object) -> None:
+        for message in messages:
+            self.stream.send(*to_parts(message))
+
+    def wait_for(self, kind: type, count: int = 1) -> list:
+        def enough() -> list:
+            with suppress(EOFError):  # what came before counts
+                self.heard += map(from_frame, self.stream.receive())
+            found = [message for message in self.heard if isinstance(message, kind)]
+            return found if len(found) >= count else []
+
+        return wait_until(enough)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+
+def test_pings_are_answered_and_ends_are_told(nameserver):
+    with SupervisorProcess(nameserver, 1, "tells") as supervisor, Client(supervisor) as client:
+        assert client.welcome.info == {"supervisor": "tells", "draining": False}
+        client.send(Ping(), Ping())
+        assert client.wait_for(Pong, 2) == [Pong(), Pong()]
+        (name,) = supervisor.registered()
+        killed(*supervisor.pids())
+        ended = WorkerEnded(name, "SIGKILL", 0, 0, 0, 0, False)
+        assert client.wait_for(WorkerEnded) == [ended]
+        with Client(supervisor) as late:
+            late.send(Uses(name, 1))
+            assert late.wait_for(WorkerEnded) == [ended]
+
+
+def test_a_client_kills_only_what_is_its_own_and_runs(nameserver):
+    with SupervisorProcess(nameserver, 1, "guard") as supervisor, Client(supervisor) as client:
+        (name,) = supervisor.registered()
+        (pid,) = supervisor.pids()
+        client.send(KillWorker(name, 1, 1), Uses(name, 1), KillWorker(name, 1, 1))
+        client.send(KillWorker("seppo.nobody", 1, 1), Uses("seppo.nobody", 1), Ping())
+        client.wait_for(Pong)
+        assert supervisor.pids() == [pid]
+
+
+def test_a_client_that_sends_nonsense_is_cut_off_and_others_are_served(nameserver):
+    func = bytes(32)
+    with SupervisorProcess(nameserver, 1, "nonsense") as supervisor, Client(supervisor) as honest:
+        for rubbish in (b"\xff" * 100, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"):
+            with Client(supervisor) as liar:
+                liar.stream.sock.send(rubbish)
+                assert_cut_off(liar.stream.sock)
+        with Client(supervisor) as liar:
+            liar.stream.send(1, [b"no chunk"])
+            assert_cut_off(liar.stream.sock)
+        with Client(supervisor) as liar:
+            liar.send(Chunk(1, 1, 0, 0, func, ()))
+            assert_cut_off(liar.stream.sock)
+        honest.send(Ping())
+        honest.wait_for(Pong)
+
+
+def assert_cut_off(sock: socket.socket) -> None:
+    sock.settimeout(10)
+    try:
+        assert sock.recv(100) == b""
+    except ConnectionResetError:
+        pass
+
+
+def test_draining_is_told_and_then_it_ends(nameserver):
+    with SupervisorProcess(nameserver, 2, "drain") as supervisor, Client(supervisor) as client:
+        pids = supervisor.pids()
+        supervisor.kill(signal.SIGTERM)
+        client.wait_for(Draining)
+        assert [ended.how for ended in client.wait_for(WorkerEnded, 2)] == ["exit code 0"] * 2
+        assert supervisor.wait() == 0
+        assert not any(map(is_running, pids))
+
+
+def test_an_end_for_want_of_memory_is_told_as_such(nameserver):
+    first = "import itertools, seppo.worker.supervisor as s; n = itertools.count(); "
+    first += "s.oom_kills = lambda: next(n)"  # the kernel's counter has grown meanwhile
+    with (
+        SupervisorProcess(nameserver, 1, "oom", first=first) as supervisor,
+        Client(supervisor) as client,
+    ):
+        killed(*supervisor.pids())
+        assert client.wait_for(WorkerEnded)[0].how == "out of memory (SIGKILL)"
+
+
+def test_workers_that_die_idle_again_and_again_are_started_ever_more_slowly(nameserver):
+    with SupervisorProcess(nameserver, 1, "pause") as supervisor, Client(supervisor) as client:
+        for count in range(1, 5):
+            wait_until(lambda: supervisor.pids())
+            killed(*supervisor.pids())
+            client.wait_for(WorkerEnded, count)
+    assert "starting another in 0.0 s" in supervisor.output
+    assert "starting another in 0.4 s" in supervisor.output
+
+
+def test_workers_that_die_of_items_are_started_again_at_once(nameserver):
+    with SupervisorProcess(nameserver, 1, "items", group="items") as supervisor:
+        settings = replace(nameserver.settings, group="items")
+        engine_ends = 0
+        while engine_ends < 4:
+            wait_until(lambda: len(supervisor.registered()) == 1)
+            (entry,) = NameServer(settings).find("items")
+            stream = Stream(attach(CREDENTIALS, entry.address, 10.0))
+            stream.receive_one(10.0)
+            func = pack_function(lambda x: os._exit(x))
+            column = pack_values([3], str)
+            stream.send(*to_parts(Function(func)))
+            stream.send(*to_parts(Chunk(1, 1, 0, 1, func.digest, (column,))))
+            wait_until(lambda name=entry.name: name not in supervisor.registered())
+            stream.close()
+            engine_ends += 1
+    assert supervisor.output.count("starting another in 0.0 s") == 4

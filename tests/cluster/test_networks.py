@@ -1,0 +1,131 @@
+"""Two machines and a cable between them, which is cut, mended and disturbed."""
+
+import time
+
+import pytest
+from cluster import read_line, wait_until
+from netns import Net, available
+
+pytestmark = pytest.mark.skipif(not available(), reason="network namespaces need Linux and root")
+
+CLIENT = """
+import sys, time
+import seppo
+def nap(x):
+    time.sleep({nap})
+    return x
+results = seppo.map_parallel(nap, range({n}), fallback="error")
+found = [next(results)]
+print("begun", flush=True)
+try:
+    found.extend(results)
+except seppo.NoWorkersError as error:
+    print("nobody left:", error.losses, flush=True)
+else:
+    assert found == list(range({n})), found
+    print("all there", flush=True)
+"""
+
+
+def said(process, deadline=20.0):
+    """Return the next line of a client that is no warning."""
+    while (line := read_line(process, deadline)).startswith("the machine of"):
+        pass
+    return line
+
+
+@pytest.fixture
+def client(tmp_path):
+    """Write a client's program."""
+
+    def write(n, nap=0.05):
+        path = tmp_path / "client.py"
+        path.write_text(CLIENT.format(n=n, nap=nap))
+        return path
+
+    return write
+
+
+def test_a_map_goes_from_machine_to_machine(client):
+    with Net() as net:
+        net.start_nameserver()
+        net.start_workers("far")
+        program = net.spawn("near", client(100, 0.01))
+        assert said(program) == "begun\n"
+        assert said(program) == "all there\n"
+
+
+def test_a_cable_cut_for_five_seconds_costs_nothing_but_time(client):
+    with Net() as net:
+        net.start_nameserver()
+        net.start_workers("far")
+        program = net.spawn("near", client(200))
+        assert said(program) == "begun\n"
+        net.cut()
+        time.sleep(5.0)  # is the disturbance
+        net.mend()
+        assert said(program, 60) == "all there\n"
+
+
+def test_a_cable_cut_for_ever_has_the_map_end_elsewhere(client):
+    with Net(SEPPO_SILENCE="2") as net:
+        net.start_nameserver()
+        net.start_workers("far")
+        net.start_workers("near", 1)
+        program = net.spawn("near", client(200))
+        assert said(program) == "begun\n"
+        net.cut()
+        assert said(program, 60) == "all there\n"
+
+
+def test_a_cable_cut_for_ever_is_told_within_silence_and_grace(client):
+    with Net(SEPPO_SILENCE="2", SEPPO_GRACE="1") as net:
+        net.start_nameserver()
+        net.start_workers("far")
+        program = net.spawn("near", client(10_000))
+        assert said(program) == "begun\n"
+        net.cut()
+        line = said(program, 30)
+        assert line.startswith("nobody left:")
+        assert "out of reach" in line
+
+
+ASK = """
+import sys
+from seppo.transport.address import Address
+from seppo.settings import Settings
+from seppo.transport.credentials import Credentials
+from seppo.transport.proxy import call
+for uri in sys.argv[1:]:
+    info = call(Credentials(Settings.load()), Address.parse(uri), "info", timeout=5.0)
+    print(info["busy"], info["clients"])
+"""
+
+
+def test_workers_of_a_client_out_of_reach_are_free_again(client):
+    with Net(SEPPO_SILENCE="2") as net:
+        net.start_nameserver()
+        net.start_workers("far")
+        net.spawn("near", client(2, nap=600))
+        rows = wait_until(
+            lambda: (
+                [r for r in net.status("near") if r["state"] == "busy"][1:] and net.status("near")
+            ),
+            "busy workers",
+        )
+        uris = [f"PYRO:seppo.worker@{row['address']}" for row in rows]
+        assert net.run("far", "-c", ASK, *uris).stdout.split() == ["True", "1"] * 2
+        net.cut()
+        free = ["False", "0"] * 2
+        wait_until(lambda: net.run("far", "-c", ASK, *uris).stdout.split() == free, "idle workers")
+
+
+@pytest.mark.parametrize("how", [("delay", "50ms"), ("loss", "5%"), ("delay", "20ms", "10ms")])
+def test_delay_and_loss_change_nothing(client, how):
+    with Net() as net:
+        net.start_nameserver()
+        net.start_workers("far")
+        net.disturb(*how)
+        program = net.spawn("near", client(300, 0.01))
+        assert said(program) == "begun\n"
+        assert said(program, 60) == "all there\n"

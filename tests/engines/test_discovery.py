@@ -1,0 +1,139 @@
+"""Entries of the name server that are not what they say: tried side by side, and no hang."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from processes import NameServerProcess, SupervisorProcess, free_port, wait_until
+
+from seppo.engines.pyro import PyroEngine
+from seppo.payload.protocol import PROTOCOL_VERSION
+from seppo.transport.address import Address
+from seppo.transport.nameserver import Entry, NameServer
+
+
+@pytest.fixture(scope="module")
+def nameserver():
+    with NameServerProcess() as nameserver:
+        yield nameserver
+
+
+@pytest.fixture(scope="module")
+def supervisor(nameserver):
+    with SupervisorProcess(nameserver, 1, "live", group="mixed") as supervisor:
+        yield supervisor
+
+
+@pytest.fixture
+def engine_of(nameserver):
+    """Make an engine for a group."""
+    with contextlib.ExitStack() as stack:
+
+        def make(group, **settings):
+            engine = PyroEngine(replace(nameserver.settings, group=group, **settings))
+            stack.callback(engine._waker.close)
+            stack.callback(engine.close)
+            return engine
+
+        yield make
+
+
+def register(nameserver, name, port, group):
+    facts = {"protocol": str(PROTOCOL_VERSION), "group": group}
+    entry = Entry(name, Address("seppo.worker", "127.0.0.1", port), facts)
+    NameServer(nameserver.settings).register(entry)
+    return entry
+
+
+@pytest.fixture
+def black_hole():
+    """A port at which connecting never ends: its queue is full, and nobody accepts."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(8):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield listening.getsockname()[1]
+
+
+@pytest.fixture
+def other_program():
+    """A program on a port that answers whatever comes with what it likes."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection:
+                        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.fixture
+def silent_program():
+    """A program that takes connections and says nothing."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(100)
+        yield listening.getsockname()[1]
+
+
+def test_an_entry_whose_port_is_dead_is_removed(nameserver, engine_of):
+    register(nameserver, "seppo.dead", free_port(), "dead")
+    engine = engine_of("dead")
+    assert engine.discovery.look_once() == []
+    assert engine.n_workers == 0
+    wait_until(lambda: "seppo.dead" not in nameserver.names(), what="the removal")
+
+
+def test_an_entry_that_has_moved_meanwhile_stays(nameserver, engine_of, silent_program):
+    old = register(nameserver, "seppo.moved", free_port(), "moved")
+    register(nameserver, "seppo.moved", silent_program, "moved")
+    engine_of("moved").discovery._remove(old)
+    assert "seppo.moved" in nameserver.names()
+
+
+def test_what_is_no_worker_is_let_alone(nameserver, engine_of, other_program):
+    register(nameserver, "seppo.other", other_program, "other")
+    engine = engine_of("other")
+    assert engine.discovery.look_once() == []
+    assert engine.n_workers == 0
+    assert "seppo.other" in nameserver.names()
+
+
+def test_all_kinds_of_strangers_do_not_keep_the_live_worker(
+    nameserver, supervisor, engine_of, black_hole, other_program, silent_program
+):
+    # As many as there are connectors, several times over, and all sort before it.
+    for i in range(100):
+        port = (black_hole, other_program, silent_program, free_port())[i % 4]
+        register(nameserver, f"seppo.a{i:03}", port, "mixed")
+    engine = engine_of("mixed", connect_timeout=10.0)
+    began = time.monotonic()
+    assert engine.discovery.look_once() == []
+    assert engine.n_workers == 1
+    assert time.monotonic() - began < 10.0  # nobody waited for one that does not answer
+
+
+def test_who_does_not_answer_is_not_waited_for(nameserver, engine_of, black_hole):
+    register(nameserver, "seppo.hole", black_hole, "hole")
+    engine = engine_of("hole", connect_timeout=0.2)
+    assert engine.discovery.look_once() == []
+    assert engine.n_workers == 0
+    assert "seppo.hole" in nameserver.names()  # it may be overloaded

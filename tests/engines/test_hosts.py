@@ -1,0 +1,309 @@
+"""What an engine learns of its workers' ends, from real supervisors and real deaths."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+
+import deadly
+import pytest
+from engine_client import EngineClient
+from processes import (
+    CREDENTIALS,
+    NameServerProcess,
+    SupervisorProcess,
+    is_running,
+    wait_until,
+)
+
+from seppo.core.events import RestReturned, Verdict, WorkerDrains, WorkerLost
+from seppo.payload.outcome import Failure
+
+NUMBERS = itertools.count()
+SOON = "import seppo.worker.supervisor as s; s.STUCK = s.OVERDUE = 0.5; s.WATCH = 0.1"
+
+
+@pytest.fixture(scope="module")
+def nameserver():
+    with NameServerProcess() as nameserver:
+        yield nameserver
+
+
+@pytest.fixture(scope="module")
+def shared(nameserver):
+    """A supervisor of one worker, which is started again after each death."""
+    with SupervisorProcess(nameserver, 1, "shared", group="default") as supervisor:
+        yield supervisor
+
+
+@pytest.fixture
+def client(nameserver, shared):
+    wait_until(lambda: len(shared.registered()) == 1, what="the successor")
+    with EngineClient(nameserver) as client:
+        yield client
+
+
+@pytest.fixture
+def lab(nameserver):
+    """A supervisor for one test, in a group of its own."""
+    name = f"lab{next(NUMBERS)}"
+    with SupervisorProcess(nameserver, 1, name, group=name, first=SOON) as supervisor:
+        yield supervisor
+
+
+@pytest.mark.parametrize("stage", deadly.STAGES)
+@pytest.mark.parametrize("way", deadly.WAYS)
+def test_an_item_that_runs_alone_is_blamed_exactly(client, way, stage):
+    items = [deadly.item(x, 13, way, stage) for x in range(10, 16)]
+    items = [(x, "") for x in range(10)] + items
+    client.run(7, deadly.visit, items, first=10, alone=True)
+    verdict = client.loss().verdict
+    assert verdict == Verdict(deadly.WAYS[way], 7, 13, 14)
+    assert client.outcomes(7) == [10, 11, 12]  # told at once, so nothing is lost
+
+
+# Without garbage: when that is collected, and during which item, nobody knows.
+@pytest.mark.parametrize("stage", [stage for stage in deadly.STAGES if stage != "garbage"])
+def test_in_a_chunk_the_guilty_item_is_among_those_that_are_suspected(client, stage):
+    items = [deadly.item(x, 30, "kill", stage) for x in range(100)]
+    client.run(7, deadly.visit, items)
+    verdict = client.loss().verdict
+    assert (verdict.how, verdict.attempt) == ("SIGKILL", 7)
+    assert verdict.first <= 30 < verdict.stop
+
+
+def test_an_item_that_takes_long_is_blamed_exactly_also_in_a_burst(client):
+    client.run(7, lambda x: time.sleep(60) if x == 500 else x, range(1000))
+    client.wait(lambda: client.wait_for(RestReturned))
+    os.kill(the_pid(client), signal.SIGKILL)
+    assert client.loss().verdict == Verdict("SIGKILL", 7, 500, 501)
+
+
+def the_pid(client):
+    from seppo.transport.proxy import call
+
+    (peer,) = client.engine._peers.values()
+    return call(CREDENTIALS, peer.address, "info", timeout=5.0)["pid"]
+
+
+def test_a_function_that_cannot_be_loaded_alive_makes_all_items_suspects(client):
+    bomb = deadly.AtUnpickling("exit")
+    client.run(7, lambda x, bomb=bomb: x, range(5))
+    assert client.loss().verdict == Verdict("exit code 3", 7, 0, 5)
+
+
+def test_who_had_nothing_running_is_told_so(nameserver, shared, client):
+    with EngineClient(nameserver) as other:
+        other.run(5, time.sleep, [0.01] * 3, alone=True)  # it was served before
+        other.wait(lambda: len(other.outcomes(5)) == 3)
+        client.run(7, deadly.visit, [(0, ""), (1, "segfault running")], alone=True)
+        assert client.loss().verdict == Verdict("SIGSEGV", 7, 1, 2)
+        verdict = other.loss().verdict
+        assert (verdict.how, verdict.attempt) == ("SIGSEGV", None)
+
+
+def test_an_idle_worker_that_is_killed_blames_nobody(client):
+    client.run(7, abs, range(10))
+    client.wait(lambda: len(client.outcomes(7)) == 10)
+    os.kill(the_pid(client), signal.SIGKILL)
+    verdict = client.loss().verdict
+    assert (verdict.how, verdict.attempt) == ("SIGKILL", None)
+
+
+def test_an_item_that_leaves_politely_costs_no_worker(client):
+    def leave(x):
+        import sys
+
+        sys.exit(x)
+
+    client.run(7, leave, range(3), alone=True)
+    client.wait(lambda: len(client.outcomes(7)) == 3)
+    assert [type(value) for value in client.outcomes(7)] == [Failure] * 3
+
+
+def test_a_forked_child_that_holds_the_sockets_hides_nothing(client, tmp_path):
+    path = tmp_path / "pid"
+
+    def fork_in_c(path):
+        import ctypes
+        import os
+        import signal
+        import time
+
+        pid = ctypes.CDLL(None).fork()  # nothing of Python hears of it
+        if pid == 0:
+            time.sleep(60)
+            os._exit(0)
+        with open(path, "w") as file:
+            file.write(str(pid))
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
+    client.run(7, fork_in_c, [str(path)])
+    try:
+        assert client.loss(10).verdict == Verdict("SIGKILL", 7, 0, 1)
+        assert is_running(int(path.read_text()))
+    finally:
+        os.kill(int(path.read_text()), signal.SIGKILL)
+
+
+def test_a_supervisor_that_is_silent_is_lost_with_its_workers(nameserver, lab):
+    with EngineClient(nameserver, group=lab.name, silence=1.0) as client:
+        client.run(7, time.sleep, [60])
+        lab.kill(signal.SIGSTOP)
+        try:
+            loss = client.loss(10)
+        finally:
+            lab.kill(signal.SIGCONT)
+        assert loss.verdict is None
+        assert "no sign of life" in loss.reason
+
+
+def test_pings_keep_a_quiet_connection(nameserver, lab):
+    with EngineClient(nameserver, group=lab.name, silence=0.5) as client:
+        deadline = time.monotonic() + 1.5
+        client.wait(lambda: time.monotonic() > deadline)
+        assert not [event for event in client.events if isinstance(event, WorkerLost)]
+
+
+def test_a_client_that_was_asleep_reads_before_it_counts_silence(nameserver, lab):
+    with EngineClient(nameserver, group=lab.name, silence=0.5) as client:
+        time.sleep(2.0)  # is the sleep
+        client.run(7, abs, range(3))
+        client.wait(lambda: len(client.outcomes(7)) == 3)
+        assert not [event for event in client.events if isinstance(event, WorkerLost)]
+
+
+def test_without_a_supervisor_to_ask_nobody_can_tell(nameserver, lab):
+    with EngineClient(nameserver, group=lab.name) as client:
+        client.run(7, time.sleep, [60])
+        lab.kill(signal.SIGKILL)
+        loss = client.loss(5)
+        assert loss.verdict is None
+
+
+def test_only_the_attempt_that_runs_can_be_killed(nameserver, lab):
+    with EngineClient(nameserver, group=lab.name) as client:
+        (pid,) = lab.pids()
+        client.run(7, time.sleep, [60])
+        wait_until(lambda: busy(client), what="the item runs")
+        client.kill(6)
+        client.kill(7)
+        verdict = client.loss().verdict
+        assert verdict == Verdict("SIGKILL (its client asked for it)", 7, 0, 1)
+        assert not is_running(pid)
+        assert "6" not in verdict.how
+
+
+def busy(client):
+    from seppo.transport.proxy import call
+
+    client.turn()
+    (peer,) = client.engine._peers.values()
+    return call(CREDENTIALS, peer.address, "info", timeout=5.0)["busy"]
+
+
+def test_an_attempt_that_does_not_run_costs_nothing(nameserver, lab):
+    with EngineClient(nameserver, group=lab.name) as client:
+        (pid,) = lab.pids()
+        client.run(7, time.sleep, [0.5])
+        client.kill(6)
+        client.wait(lambda: client.outcomes(7))
+        client.kill(7)
+        client.run(8, abs, [-1])
+        client.wait(lambda: client.outcomes(8) == [1])
+        assert lab.pids() == [pid]
+
+
+def test_a_frozen_worker_can_be_killed(nameserver, lab):
+    with EngineClient(nameserver, group=lab.name) as client:
+        (pid,) = lab.pids()
+        client.run(7, lambda x: time.sleep(60), [0])
+        wait_until(lambda: busy(client), what="the item runs")
+        os.kill(pid, signal.SIGSTOP)
+        client.kill(7)
+        assert client.loss().verdict.attempt == 7
+
+
+def hold_interpreter(path):
+    """Sleep in C without letting any other thread run."""
+    import ctypes
+
+    with open(path, "a") as file:
+        file.write("begun\n")
+    ctypes.PyDLL(None).sleep(60)
+
+
+def begun(path):
+    return path.exists() and "begun" in path.read_text()
+
+
+def test_c_code_over_its_time_limit_is_killed(nameserver, lab, tmp_path):
+    with EngineClient(nameserver, group=lab.name) as client:
+        path = tmp_path / "begun"
+        client.run(7, hold_interpreter, [str(path)], task_timeout=0.5)
+        verdict = client.loss().verdict
+        assert verdict == Verdict(
+            "SIGKILL (an item exceeded its task_timeout)", 7, 0, 1, timed_out=True
+        )
+
+
+def test_c_code_that_nobody_wants_any_more_is_killed(nameserver, lab, tmp_path, monkeypatch):
+    monkeypatch.setattr("seppo.engines.hosts.STUCK", 0.5)
+    with EngineClient(nameserver, group=lab.name) as client:
+        path = tmp_path / "begun"
+        client.run(7, hold_interpreter, [str(path)])
+        client.wait(lambda: begun(path))
+        client.cancel(7)
+        assert client.loss().verdict.how == "SIGKILL (its client asked for it)"
+
+
+def test_c_code_of_a_client_that_is_gone_is_killed(nameserver, lab, tmp_path):
+    path = tmp_path / "begun"
+    (pid,) = lab.pids()
+    with EngineClient(nameserver, group=lab.name) as client:
+        client.run(7, hold_interpreter, [str(path)])
+        client.wait(lambda: begun(path))
+    wait_until(lambda: lab.pids() not in ([], [pid]), 10, "the successor")
+    assert not is_running(pid)
+
+
+def test_a_client_that_leaves_costs_others_nothing(nameserver, lab):
+    (pid,) = lab.pids()
+    with EngineClient(nameserver, group=lab.name) as other:
+        with EngineClient(nameserver, group=lab.name) as client:
+            client.run(7, time.sleep, [60] * 3)
+            wait_until(lambda: busy(client), what="the item runs")
+        other.run(5, abs, [-1, -2])
+        other.wait(lambda: other.outcomes(5) == [1, 2], 5)
+    assert lab.pids() == [pid]
+
+
+def test_draining_workers_say_so_and_lose_nothing(nameserver, lab):
+    with EngineClient(nameserver, group=lab.name) as client:
+        client.run(7, lambda x: (time.sleep(0.7), x)[1], range(5))
+        client.run(8, abs, range(3))
+        wait_until(lambda: busy(client), what="the item runs")
+        lab.kill(signal.SIGTERM)
+        assert client.wait_for(WorkerDrains)[0].worker == client.workers[0]
+        loss = client.loss()
+        assert loss.verdict == Verdict("exit code 0", None)
+        (kept,) = [e.kept for e in client.wait_for(RestReturned) if e.attempt == 7]
+        assert client.outcomes(7) == list(range(kept))
+        assert 1 <= kept < 5
+        assert [e.kept for e in client.events if e == RestReturned(8, 0)] == [0]
+    assert lab.wait() == 0
+
+
+def test_the_second_signal_stops_at_once(nameserver, lab):
+    with EngineClient(nameserver, group=lab.name) as client:
+        client.run(7, time.sleep, [60])
+        wait_until(lambda: busy(client), what="the item runs")
+        lab.kill(signal.SIGTERM)
+        client.wait_for(WorkerDrains)
+        assert not lab.has_ended
+        lab.kill(signal.SIGTERM)
+        assert client.loss(10).verdict == Verdict("its supervisor was stopped", None)
+        assert lab.wait(10) == 0

@@ -1,0 +1,94 @@
+"""A client without a scheduler: commands go to an engine by hand, its events are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from processes import NameServerProcess, wait_until
+
+from seppo.core.commands import CancelAttempt, KillWorker, SendChunk
+from seppo.core.events import Event, ItemsDone, WorkerJoined, WorkerLost
+from seppo.engines.pyro import PyroEngine
+from seppo.payload.batch import unpack_all
+from seppo.payload.function import pack_function
+from seppo.payload.source import SequenceSource
+
+
+class EngineClient:
+    """One engine and what it told.
+
+    Args:
+        nameserver: Where the workers are.
+        n_workers: How many must have joined.
+        settings: Settings to change.
+    """
+
+    def __init__(self, nameserver: NameServerProcess, n_workers: int = 1, **settings: Any) -> None:
+        self.events: list[Event] = []
+        self.engine = PyroEngine(replace(nameserver.settings, connect_timeout=5.0, **settings))
+        self.engine.discovery.look_once()
+        self.engine.set_active(True)  # who was found may just have died
+        try:
+            joined = self.wait_for(WorkerJoined, n_workers)
+        except BaseException:
+            self.close()
+            raise
+        self.engine.set_active(False)
+        self.workers = [event.worker for event in joined]
+        self.wait(lambda: all(map(self.engine._hosts.can_tell, self.workers)))
+        self.wait(lambda: all(host.stream for host in self.engine._hosts._hosts.values()))
+
+    def turn(self, seconds: float = 0.05) -> None:
+        """Let the engine do what there is to do."""
+        self.events += self.engine.wait(seconds)
+
+    def wait(self, condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+        """Return a condition's value once it is true; meanwhile the engine works."""
+        return wait_until(lambda: (self.turn(), condition())[1], seconds, str(self.events[-5:]))
+
+    def wait_for(self, kind: type, count: int = 1, seconds: float = 20.0) -> list[Any]:
+        """Return events of a kind, once there are so many."""
+
+        def found() -> list[Any]:
+            events = [event for event in self.events if isinstance(event, kind)]
+            return events if len(events) >= count else []
+
+        return self.wait(found, seconds)
+
+    def run(self, attempt: int, func: Any, items: Any, first: int = 0, **options: Any) -> None:
+        """Send a chunk to the worker that joined last."""
+        source = SequenceSource(pack_function(func), (items,))
+        worker = options.pop("worker", self.workers[-1])
+        command = SendChunk(worker, attempt, attempt, first, len(items), **options)
+        self.events += self.engine.execute(command, source)
+
+    def cancel(self, attempt: int) -> None:
+        self.events += self.engine.execute(CancelAttempt(self.workers[-1], attempt), None)
+
+    def kill(self, attempt: int) -> None:
+        self.events += self.engine.execute(KillWorker(self.workers[-1], attempt), None)
+
+    def outcomes(self, attempt: int) -> list[Any]:
+        """Return the outcomes of an attempt so far."""
+        return [
+            value
+            for event in self.events
+            if isinstance(event, ItemsDone) and event.attempt == attempt
+            for value in unpack_all(event.payload.batch, str)
+        ]
+
+    def loss(self, seconds: float = 20.0) -> WorkerLost:
+        """Return the first loss of a worker, once there is one."""
+        return self.wait_for(WorkerLost, 1, seconds)[0]
+
+    def close(self) -> None:
+        self.engine.close()
+        self.engine._waker.close()
+
+    def __enter__(self) -> EngineClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
