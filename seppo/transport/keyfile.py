@@ -26,6 +26,10 @@ ADVICE = (
 )
 
 
+class _HoldsNoKey(SecurityError):
+    """Nothing, or something else, lies where the key should be."""
+
+
 class Key:
     """A shared key that keeps its bytes to itself.
 
@@ -99,7 +103,7 @@ def read_key(path: Path) -> Key:
     except ValueError:
         secret = b""
     if len(secret) != KEY_BYTES:
-        raise SecurityError(
+        raise _HoldsNoKey(
             f"the key file {path} holds no key ({KEY_BYTES} bytes as hexadecimal digits are "
             f"needed): copy the one of the other machines, or {ADVICE}"
         )
@@ -136,8 +140,23 @@ def ensure_key(path: Path) -> Key:
     Raises:
         SecurityError: If it cannot be made or may not be used.
     """
-    with contextlib.suppress(FileNotFoundError):
-        return read_key(path)
+    deadline = time.monotonic() + PATIENCE
+    is_made = False
+    while True:
+        try:
+            return read_key(path)
+        except FileNotFoundError as error:
+            if is_made:  # it is a link to nowhere, or somebody removes it
+                raise SecurityError(f"the key file {path} vanished; {ADVICE}") from error
+            _make_key(path)
+            is_made = True
+        except _HoldsNoKey:  # another process may be writing it just now
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _make_key(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_new(path, secrets.token_hex(KEY_BYTES).encode() + b"\n")
@@ -145,16 +164,6 @@ def ensure_key(path: Path) -> Key:
         raise SecurityError(
             f"the shared key cannot be made at {path}: {error.strerror or error}; {ADVICE}"
         ) from error
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return read_key(path)
-        except FileNotFoundError as error:
-            raise SecurityError(f"the key file {path} vanished; {ADVICE}") from error
-        except SecurityError:  # another process may be writing it just now
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
 
 
 def _write_new(path: Path, content: bytes) -> None:
