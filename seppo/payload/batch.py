@@ -197,12 +197,12 @@ class Unpacker:
             return self._whole
         return list(self._whole[first:stop])
 
-    def skip(self) -> None:
-        """Leave the next value out."""
+    def skip_to(self, position: int) -> None:
+        """Have the value at ``position`` be the next one, also after an interruption."""
+        self.position = position
         if self._batch.kind == EACH:
-            self._at += self._table[2 * self.position]
-            self._next_buffer += self._table[2 * self.position + 1]
-        self.position += 1
+            self._at = sum(self._table[: 2 * position : 2])
+            self._next_buffer = sum(self._table[1 : 2 * position : 2])
 
     def _load_next(self, position: int) -> Any:
         size, n_buffers = self._table[2 * position], self._table[2 * position + 1]

@@ -365,9 +365,8 @@ class ChunkRun:
                 if self.is_unwanted:
                     raise
                 outcome = self.timeout_failure()
-                for unpacker in self._unpackers:
-                    if unpacker.position == position:
-                        unpacker.skip()
+                for unpacker in self._unpackers:  # wherever each of them was interrupted
+                    unpacker.skip_to(position + 1)
             if self.chunk.alone:
                 gc.collect()
             self._end_one(outcome)

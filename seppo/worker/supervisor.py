@@ -346,6 +346,8 @@ class Supervisor:
                 return
             match message:
                 case Uses(name=name, channel=channel):
+                    # Those that have ended meanwhile need not be remembered.
+                    client.uses = {use for use in client.uses if use[0] not in self._ended}
                     client.uses.add((name, channel))
                     if name in self._ended:
                         client.tell(self._ended[name])

@@ -186,7 +186,10 @@ def test_nothing_listens_beyond_loopback(shared_cluster):
     inodes = set()
     for pid in pids:
         for fd in os.listdir(f"/proc/{pid}/fd"):
-            target = os.readlink(f"/proc/{pid}/fd/{fd}")
+            try:
+                target = os.readlink(f"/proc/{pid}/fd/{fd}")
+            except FileNotFoundError:  # closed meanwhile
+                continue
             if target.startswith("socket:["):
                 inodes.add(target[8:-1])
     listening = []

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 from processes import NameServerProcess, SupervisorProcess, free_port, wait_until
 
+from seppo.engines.discovery import CONNECTORS
 from seppo.engines.pyro import PyroEngine
 from seppo.payload.protocol import PROTOCOL_VERSION
 from seppo.transport.address import Address
@@ -117,12 +118,24 @@ def test_what_is_no_worker_is_let_alone(nameserver, engine_of, other_program):
     assert "seppo.other" in nameserver.names()
 
 
+@pytest.fixture
+def silent_programs():
+    """Twice as many of them as there are connectors at first."""
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for _ in range(2 * CONNECTORS):
+            listening = stack.enter_context(socket.socket())
+            listening.bind(("127.0.0.1", 0))
+            listening.listen()
+            ports.append(listening.getsockname()[1])
+        yield ports
+
+
 def test_all_kinds_of_strangers_do_not_keep_the_live_worker(
-    nameserver, supervisor, engine_of, black_hole, other_program, silent_program
+    nameserver, supervisor, engine_of, black_hole, other_program, silent_programs
 ):
-    # As many as there are connectors, several times over, and all sort before it.
-    for i in range(100):
-        port = (black_hole, other_program, silent_program, free_port())[i % 4]
+    # All sort before it.
+    for i, port in enumerate([black_hole, other_program, free_port(), *silent_programs]):
         register(nameserver, f"seppo.a{i:03}", port, "mixed")
     engine = engine_of("mixed", connect_timeout=10.0)
     began = time.monotonic()

@@ -307,3 +307,33 @@ def test_the_second_signal_stops_at_once(nameserver, lab):
         lab.kill(signal.SIGTERM)
         assert client.loss(10).verdict == Verdict("its supervisor was stopped", None)
         assert lab.wait(10) == 0
+
+
+THREADS = "import threading, time; threading.Thread(target=time.sleep, args=(600,), daemon=True)"
+
+
+@pytest.mark.parametrize("stage", ["unpickling", "running"])
+def test_workers_that_are_new_interpreters_are_judged_as_exactly(nameserver, stage):
+    first = f"{THREADS}.start()"  # a process with threads does not fork
+    name = f"spawned-{stage}"
+    with (
+        SupervisorProcess(nameserver, 1, name, group=name, first=first),
+        EngineClient(nameserver, group=name) as client,
+    ):
+        items = [deadly.item(x, 2, "segfault", stage) for x in range(5)]
+        client.run(7, deadly.visit, items, alone=True)
+        assert client.loss().verdict == Verdict("SIGSEGV", 7, 2, 3)
+
+
+def test_workers_that_are_new_interpreters_drain(nameserver):
+    first = f"{THREADS}.start()"
+    with (
+        SupervisorProcess(nameserver, 1, "drains", group="drains", first=first) as supervisor,
+        EngineClient(nameserver, group="drains") as client,
+    ):
+        client.run(7, lambda x: (time.sleep(0.7), x)[1], range(3))
+        wait_until(lambda: busy(client), what="the item runs")
+        supervisor.kill(signal.SIGTERM)
+        assert client.loss().verdict == Verdict("exit code 0", None)
+        assert client.outcomes(7)
+    assert supervisor.wait() == 0
