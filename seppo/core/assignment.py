@@ -32,7 +32,11 @@ class Assignment:
         if not ready:
             return
         crew = self._ledger.crew
-        for worker in list(crew.idle.values()):
+        idle = list(crew.idle.values())
+        if any(job.is_troubled for job in ready):
+            # Of those that wait some may be frozen, too: first whoever was heard last.
+            idle.sort(key=lambda worker: -worker.heard_at)
+        for worker in idle:
             if worker.paused_until > now:
                 if self.due is None or worker.paused_until < self.due:
                     self.due = worker.paused_until

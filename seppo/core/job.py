@@ -242,6 +242,11 @@ class Job:
         self.served += (stop - start) * self.cost
         return True
 
+    @property
+    def is_troubled(self) -> bool:
+        """Whether items have lost their workers, or wait for silent ones."""
+        return bool(self.doubtful or self.moves or self.losses or self.mishaps)
+
     def forget_troubles(self, start: int, stop: int) -> None:
         """These items have come through: nothing is held against them any more."""
         for troubles in (self.losses, self.mishaps, self.moves):

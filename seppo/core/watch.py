@@ -91,8 +91,9 @@ class Watch:
                 due = self._look_at(worker, first, now, commands)
                 if due is not None and (soonest is None or due < soonest):
                     soonest = due
-        # Silent workers are not looked at; but what they had may go to others just now.
-        self.due = now + PROBE_SECONDS if soonest is None else max(soonest, now + PAUSE)
+        # Whoever gets work from now on need not be looked at sooner than that.
+        latest = now + PROBE_SECONDS
+        self.due = latest if soonest is None else min(latest, max(soonest, now + PAUSE))
 
     def _look_at(
         self, worker: Worker, first: Attempt, now: float, commands: list[Command]
@@ -173,6 +174,7 @@ class Watch:
                 elif soonest is None or attempt.progress_at + after < soonest:
                     soonest = attempt.progress_at + after
         ripe.sort(key=lambda attempt: attempt.progress_at)
+        idle.sort(key=lambda worker: -worker.heard_at)  # others may be frozen, too
         for attempt in ripe:
             job = attempt.job
             if not idle or not job.takes_worker(idle[0].name):

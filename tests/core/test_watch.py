@@ -157,6 +157,31 @@ def test_an_answer_to_a_question_about_a_cancelled_attempt_is_not_waited_for():
     assert not any(worker.is_silent for worker in s._workers.values())
 
 
+def test_a_worker_that_gets_work_while_another_is_waited_for_is_looked_after_too():
+    s = frozen_a(duplicate=False)
+    wait(s, 0.2, 5.0)  # nobody looks at "a" before it is time to ask for its end
+    assert s._workers["a"].is_silent
+    assert sent(open_job(s, 1, job=2, now=5.0)) == [("b", 0, 1)]
+    assert recalled(commands_of(wait(s, 5.0, 5.0 + 2 * PROBE_SECONDS))) == [("b", 3)]
+
+
+def test_a_worker_that_gets_work_at_a_wakeup_is_looked_after_too():
+    s = scheduler_with("a")
+    open_job(s, 1)
+    s.handle(RestReturned(1, kept=0), now=1.0)  # another client's item takes long
+    now = s.next_deadline()
+    assert sent(s.handle(Wakeup(), now)) == [("a", 0, 1)]
+    assert recalled(commands_of(wait(s, now, now + PROBE_SECONDS))) == [("a", 2)]
+
+
+def test_what_a_silent_worker_had_goes_to_whoever_was_heard_last():
+    s = scheduler_with("a", "b", "c")
+    open_job(s, 3, chunksize=1)
+    done(s, 2, now=0.1)
+    done(s, 3, now=0.2)
+    assert sent(commands_of(wait(s, 0.2, 5.0))) == [("c", 0, 1)]  # "b" may be frozen as well
+
+
 def test_another_job_with_endless_work_does_not_keep_silent_items_from_moving():
     s = scheduler_with("a", "b")
     assert sent(open_job(s, 1)) == [("a", 0, 1)]
