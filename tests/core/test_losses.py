@@ -162,8 +162,8 @@ def test_when_a_copy_is_lost_the_original_is_enough():
     open_job(s, 2)
     done(s, 2, seconds=0.1, now=0.1)
     s.handle(RestReturned(1, kept=1), now=1.0)
-    assert next_sent(s) == [("c", 0, 1)]
-    assert sent(lose(s, "c", 3, 0, now=3.0)) == []  # "a" still runs it
+    assert next_sent(s) == [("b", 0, 1)]
+    assert sent(lose(s, "b", 3, 0, now=3.0)) == []  # "a" still runs it
     assert delivered(done(s, 1, now=4.0)) == [(0, 1), (1, 1)]
 
 

@@ -237,3 +237,46 @@ def test_a_call_that_cannot_travel_raises_where_it_is_added():
     source = TaskSource(lambda index: True)
     with pytest.raises(hostile.Oops):
         source.add(0, abs, (hostile.RaisesAtPickling(),), {})
+
+
+# --- items that no worker runs
+
+
+def test_the_arguments_of_an_item_come_as_on_a_worker():
+    source = SequenceSource(FUNCTION, [[[1], [2]], "ab"])
+    args = source.arguments(1)
+    assert args == [[2], "b"]
+    assert args[0] is not source._columns[0][1]
+    stream = StreamSource(FUNCTION, 2)
+    stream.add(0, ([3], "c"))
+    assert stream.arguments(0) == [[3], "c"]
+
+
+def test_arguments_that_cannot_be_had_are_failures():
+    source = SequenceSource(FUNCTION, [[hostile.RaisesAtPickling()]])
+    assert type(source.arguments(0)[0]) is Failure
+
+
+def test_items_are_described_shortly():
+    source = SequenceSource(FUNCTION, [["x" * 1000], [7]])
+    text = source.describe(0)
+    assert text.endswith(", 7")
+    assert len(text) <= 80
+    assert source.describe(5) is None
+
+
+def test_an_item_whose_repr_raises_is_not_described():
+    class Odd:
+        def __repr__(self):
+            raise ZeroDivisionError
+
+    text = SequenceSource(FUNCTION, [[Odd()]]).describe(0)
+    assert text is None or "Odd" in text
+
+
+def test_only_plain_items_of_a_stream_are_described():
+    stream = StreamSource(FUNCTION, 1)
+    stream.add(0, (7,))
+    stream.add(1, ([7],))  # packed: unpacking may be what killed its workers
+    assert [stream.describe(index) for index in (0, 1, 2)] == ["7", None, None]
+    assert TaskSource(lambda index: True).describe(0) is None
