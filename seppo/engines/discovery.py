@@ -250,9 +250,11 @@ class Discovery:
 
 def _is_refusal(error: BaseException | None) -> bool:
     """Whether an error came of a port on which nobody listens."""
-    while error is not None:
+    seen: list[BaseException] = []  # causes and contexts may lead round in a circle
+    while error is not None and error not in seen:
         if isinstance(error, ConnectionRefusedError):
             return True
+        seen.append(error)
         error = error.__cause__ or error.__context__
     return False
 

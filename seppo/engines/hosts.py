@@ -179,11 +179,17 @@ class Hosts:
         host = self._of_worker.get(name)
         return host is not None and (host.stream is not None or host.is_connecting)
 
-    def kill(self, name: str, attempt: int) -> None:
-        """Have a worker's process killed if it still runs this attempt of ours."""
+    def kill(self, name: str, attempt: int, only_frozen: bool = False) -> None:
+        """Have a worker's process killed if it still runs this attempt of ours.
+
+        Args:
+            name: The worker.
+            attempt: The attempt.
+            only_frozen: Leave it alone while it uses the processor: it may merely be busy.
+        """
         host = self._of_worker.get(name)
         if host is not None and host.stream is not None:
-            self._send(host, KillWorker(name, host.workers[name], attempt))
+            self._send(host, KillWorker(name, host.workers[name], attempt, only_frozen))
 
     def cancelled(self, name: str, attempt: int, now: float) -> None:
         """Take note that an attempt was cancelled: it must not run for much longer."""

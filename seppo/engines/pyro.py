@@ -135,7 +135,8 @@ class PyroEngine:
                 self._send(peer, Cancel(attempt))
                 self._hosts.cancelled(peer.name, attempt, time.monotonic())
             case KillWorker(attempt=attempt):
-                self._hosts.kill(peer.name, attempt)
+                if not peer.stream.unsent:  # else it is we who are busy with it
+                    self._hosts.kill(peer.name, attempt, only_frozen=True)
         return self._take_events()
 
     def _take_events(self) -> list[Event]:

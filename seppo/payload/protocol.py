@@ -145,11 +145,15 @@ class Uses:
 
 @dataclass(frozen=True)
 class KillWorker:
-    """Kill the worker's process if it still runs this attempt of this channel."""
+    """Kill the worker's process if it still runs this attempt of this channel.
+
+    With ``only_frozen``, leave it alone if it uses the processor.
+    """
 
     name: str
     channel: int
     attempt: int
+    only_frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -360,7 +364,9 @@ _READERS: dict[int, Any] = {
     _KINDS[Ping]: _reader_of(Ping),
     _KINDS[Pong]: _reader_of(Pong),
     _KINDS[Uses]: _reader_of(Uses, name=str, channel=int),
-    _KINDS[KillWorker]: _reader_of(KillWorker, name=str, channel=int, attempt=int),
+    _KINDS[KillWorker]: _reader_of(
+        KillWorker, name=str, channel=int, attempt=int, only_frozen=bool
+    ),
     _KINDS[WorkerEnded]: _reader_of(
         WorkerEnded,
         name=str,

@@ -20,7 +20,6 @@ import struct
 import tempfile
 from dataclasses import dataclass
 
-_NUMBER = struct.Struct("=Q")
 _RECORD = struct.Struct("=QQQQd")
 _OFFSETS = (64, 128)  # bytes; apart from each other by a line of the processor's cache
 SIZE = 4096  # bytes
@@ -59,17 +58,22 @@ class LastGasp:
 
     def __init__(self, fd: int | None = None) -> None:
         self.fd = _anonymous_file() if fd is None else fd
-        self._memory: mmap.mmap | bytearray = mmap.mmap(self.fd, SIZE)
+        self._use(mmap.mmap(self.fd, SIZE))
         self._number = 0
         if fd is not None:
             self.close()
+
+    def _use(self, memory: mmap.mmap | bytearray) -> None:
+        self._memory = memory
+        # One store for each write: struct fills with zeros first, and a kill may come between.
+        self._last = memoryview(memory).cast("Q")
 
     def set(self, channel: int, attempt: int, first: int, stop: int, deadline: float) -> None:
         """Say what runs from now on."""
         self._number = number = self._number + 1
         memory = self._memory
         _RECORD.pack_into(memory, _OFFSETS[number & 1], channel, attempt, first, stop, deadline)
-        _NUMBER.pack_into(memory, 0, number)
+        self._last[0] = number
 
     def clear(self) -> None:
         """Say that nothing runs."""
@@ -78,23 +82,23 @@ class LastGasp:
     def read(self) -> Mark:
         """Return what runs, or ran last."""
         for _ in range(READINGS):
-            (number,) = _NUMBER.unpack_from(self._memory)
+            number = self._last[0]
             if number == 0:
                 return NOTHING
             mark = Mark(*_RECORD.unpack_from(self._memory, _OFFSETS[number & 1]))
             # The next record goes elsewhere: this one is whole unless two have followed.
-            if _NUMBER.unpack_from(self._memory)[0] - number < 2:
+            if self._last[0] - number < 2:
                 return mark
         return NOTHING  # it changes all the time: no item takes long
 
     @property
     def has_begun(self) -> bool:
         """Whether anything ever ran."""
-        return bool(_NUMBER.unpack_from(self._memory)[0])
+        return bool(self._last[0])
 
     def abandon(self) -> None:
         """Write into memory of our own: this is a forked child, whose items are nobody's."""
-        self._memory = bytearray(SIZE)  # the other's descriptor goes with its map
+        self._use(bytearray(SIZE))  # the other's descriptor goes with its map
         self.close()
 
     def close(self) -> None:

@@ -38,6 +38,7 @@ from seppo.worker.clients import Client, Clients
 from seppo.worker.lastgasp import NOTHING, LastGasp, Mark
 from seppo.worker.launcher import Ended, Launcher, Started, launcher
 from seppo.worker.process import WorkerConfig, cpus
+from seppo.worker.pulse import Pulse
 from seppo.worker.registrar import Registrar
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class _Slot:
     dropped: dict[int, float] = field(default_factory=dict)  # channel: when it must be gone
     overdue: Mark = NOTHING  # what it was killed for, because it took too long
     killed_for: str = ""  # why we killed it
+    pulse: Pulse = field(default_factory=Pulse)
     is_over: bool = False  # no process runs, and none will
 
 
@@ -351,14 +353,21 @@ class Supervisor:
                     client.uses.add((name, channel))
                     if name in self._ended:
                         client.tell(self._ended[name])
-                case KillWorker(name=name, channel=channel, attempt=attempt):
-                    slot = self._slot_of(name)
-                    if slot is not None and slot.memory and (name, channel) in client.uses:
-                        mark = slot.memory.read()
-                        if (mark.channel, mark.attempt) == (channel, attempt):
-                            self._kill(slot, "its client asked for it")
+                case KillWorker():
+                    self._kill_for(client, message)
                 case None:
                     self._drop(client)
+
+    def _kill_for(self, client: Client, request: KillWorker) -> None:
+        slot = self._slot_of(request.name)
+        if slot is None or not slot.memory or (request.name, request.channel) not in client.uses:
+            return
+        mark = slot.memory.read()
+        assert slot.pid is not None
+        if (mark.channel, mark.attempt) != (request.channel, request.attempt):
+            return
+        if not request.only_frozen or slot.pulse.is_frozen(slot.pid):
+            self._kill(slot, "its client asked for it")
 
     def _drop(self, client: Client) -> None:
         """Have the workers forget a client; one that cannot do so in time is killed."""

@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import time
+from pathlib import Path
 
 import deadly
 import pytest
@@ -189,12 +190,18 @@ def test_only_the_attempt_that_runs_can_be_killed(nameserver, lab):
         (pid,) = lab.pids()
         client.run(7, time.sleep, [60])
         wait_until(lambda: busy(client), what="the item runs")
+        freeze(pid)  # a worker that runs is left alone
         client.kill(6)
         client.kill(7)
         verdict = client.loss().verdict
         assert verdict == Verdict("SIGKILL (its client asked for it)", 7, 0, 1)
         assert not is_running(pid)
         assert "6" not in verdict.how
+
+
+def freeze(pid):
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
 
 
 def busy(client):
@@ -222,7 +229,7 @@ def test_a_frozen_worker_can_be_killed(nameserver, lab):
         (pid,) = lab.pids()
         client.run(7, lambda x: time.sleep(60), [0])
         wait_until(lambda: busy(client), what="the item runs")
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
         client.kill(7)
         assert client.loss().verdict.attempt == 7
 
@@ -336,4 +343,4 @@ def test_workers_that_are_new_interpreters_drain(nameserver):
         supervisor.kill(signal.SIGTERM)
         assert client.loss().verdict == Verdict("exit code 0", None)
         assert client.outcomes(7)
-    assert supervisor.wait() == 0
+        assert supervisor.wait() == 0

@@ -52,7 +52,7 @@ class Fake:
         host.is_connecting = True
         self.hosts._connect(host)
 
-    def _attach(self, address: Address, timeout: float) -> socket.socket:
+    def _attach(self, _: object, address: Address, timeout: float) -> socket.socket:
         assert address == THERE
         self.attempts += 1
         if not self.answers:
