@@ -22,6 +22,7 @@ from seppo.errors import (
     SecurityError,
     SeppoError,
     SerializationError,
+    SetupError,
     WorkerLostError,
 )
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from seppo.interfaces.server import (
         start_seppo_enslaved_server as start_seppo_enslaved_server,
     )
+    from seppo.payload.data import data_path as data_path
 
 __version__ = "1.0.dev0"
 
@@ -47,7 +49,9 @@ __all__ = [
     "SecurityError",
     "SeppoError",
     "SerializationError",
+    "SetupError",
     "WorkerLostError",
+    "data_path",
     "map_parallel",
     "map_parallel_serial",
     "start_seppo_enslaved_server",
@@ -55,6 +59,7 @@ __all__ = [
 
 _HOMES = {
     "Executor": "seppo.interfaces.executor",
+    "data_path": "seppo.payload.data",
     "map_parallel": "seppo.interfaces.parallel",
     "map_parallel_serial": "seppo.interfaces.parallel",
     "start_seppo_enslaved_server": "seppo.interfaces.server",

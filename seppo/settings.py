@@ -31,6 +31,8 @@ class Settings:
             beyond those the consumer has taken (``SEPPO_LOOKAHEAD_BYTES``).
         connect_timeout: Seconds to wait for one worker or name server to answer
             (``SEPPO_CONNECT_TIMEOUT``).
+        max_file_size: Bytes of the largest file of code or data that a worker takes; 0 for
+            any (``SEPPO_MAX_FILE_SIZE``).
     """
 
     ns_host: str = "127.0.0.1"
@@ -40,6 +42,7 @@ class Settings:
     grace: float = 20.0
     lookahead_bytes: int = 64 * MIB
     connect_timeout: float = 1.0
+    max_file_size: int = 0
 
     @classmethod
     def load(
@@ -64,6 +67,7 @@ class Settings:
             grace=_number(env, "SEPPO_GRACE", default.grace),
             lookahead_bytes=_integer(env, "SEPPO_LOOKAHEAD_BYTES", default.lookahead_bytes, 1),
             connect_timeout=_number(env, "SEPPO_CONNECT_TIMEOUT", default.connect_timeout),
+            max_file_size=_integer(env, "SEPPO_MAX_FILE_SIZE", default.max_file_size, 0),
         )
 
 

@@ -21,6 +21,7 @@ SAMPLES: dict[type[BaseException], tuple[object, ...]] = {
     errors.RemoteTraceback: ("Traceback (most recent call last): ...",),
     errors.SecurityError: ("the key is wrong; see SEPPO_KEY",),
     errors.SerializationError: ("item 7", "TypeError: a lock", "open it in the function"),
+    errors.SetupError: ("seppo.host.ab12", "the initializer", "OSError: no such device"),
     errors.WorkerLostError: (7, "seppo.host.ab12", "SIGSEGV", 3, "'x.png'"),
 }
 EVERY = sorted(errors.__all__)
@@ -72,6 +73,7 @@ def test_all_derive_from_the_base(name):
         ("NoWorkersError", BrokenExecutor),
         ("WorkerLostError", BrokenExecutor),
         ("SerializationError", TypeError),
+        ("SetupError", RuntimeError),
         ("SecurityError", PermissionError),
     ],
 )

@@ -23,7 +23,8 @@ from typing import Any, Generic, TypeVar
 from seppo.core.commands import Deliver, FailJob, FinishJob, LostItem
 from seppo.driver import Broken, JobHandle, Outcome
 from seppo.engines.base import Answer
-from seppo.errors import InternalError, NoWorkersError, WorkerLostError
+from seppo.errors import InternalError, NoWorkersError, SetupError, WorkerLostError
+from seppo.interfaces.differences import tell_differences
 from seppo.interfaces.inputs import Reader
 from seppo.interfaces.mailbox import Mailbox
 from seppo.interfaces.progress import Meter
@@ -146,6 +147,7 @@ class ParallelMap(Iterator[R], Generic[R]):
                 self._part, self._dealt = part, outcome
                 self._mailbox.drop(outcome)
                 self._job.take(outcome.count)
+                tell_differences(self._job.source.function.bundle)
                 if self._reader is not None and not self._reader.is_exact:
                     self._handed_out += outcome.count
                     if self._reader.is_quick:
@@ -214,7 +216,10 @@ class ParallelMap(Iterator[R], Generic[R]):
     def _outcomes_of(self, values: list[Any], failed: Any) -> Iterator[R]:
         """Return an iterator over values of which some are exceptions to raise."""
         raising = {
-            i for i in failed if not (self._return_exceptions and isinstance(values[i], Exception))
+            i
+            for i in failed
+            if not (self._return_exceptions and isinstance(values[i], Exception))
+            or isinstance(values[i], SetupError)
         }
         if not raising:
             return iter(values)
@@ -261,7 +266,7 @@ class _Mixed(Iterator[R]):
         self._values = values
         self._raising = raising
         self._ending = {i for i in raising if isinstance(values[i], StopIteration)}
-        self._indexes = iter(range(len(values)))
+        self._indexes: Iterator[int] = iter(range(len(values)))
 
     def __length_hint__(self) -> int:
         return operator.length_hint(self._indexes)
@@ -276,6 +281,9 @@ class _Mixed(Iterator[R]):
                 result: R = value
                 return result
             self._owner._ends_loop = i in self._ending
+            if isinstance(value, SetupError):  # told once; no other item would fare better
+                self._owner.close()
+                self._indexes = iter(())
             try:
                 raise value
             finally:

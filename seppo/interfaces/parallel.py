@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from seppo.core.events import Policy
@@ -12,7 +13,7 @@ from seppo.errors import NameServerError, NoWorkersError
 from seppo.interfaces.inputs import Reader, growth_of, length_of
 from seppo.interfaces.iterator import ParallelMap
 from seppo.interfaces.mailbox import Mailbox
-from seppo.interfaces.options import MapOptions, Progress
+from seppo.interfaces.options import MapOptions, Progress, setup_of
 from seppo.interfaces.progress import meter_for
 from seppo.interfaces.serial import SerialMap
 from seppo.payload.function import pack_function
@@ -37,6 +38,11 @@ def map_parallel(
     progress: Progress = None,
     group: str | None = None,
     fallback: str = "serial",
+    depends: Iterable[Any] = (),
+    initializer: Callable[..., object] | None = None,
+    initargs: Iterable[Any] = (),
+    finalizer: Callable[[], object] | None = None,
+    cleanup: bool = True,
 ) -> ParallelMap[R] | SerialMap[R]:
     """Return an iterator over ``func`` of each item, computed on all workers.
 
@@ -63,6 +69,16 @@ def map_parallel(
         group: Use the workers of this group.
         fallback: What to do where no worker is registered: ``"serial"`` runs builtin
             ``map`` in this process, with one warning a process; ``"error"`` raises.
+        depends: What travels besides: modules, packages, functions and classes, which
+            ``func`` then finds as globals, and paths of files and directories, which it
+            finds with ``seppo.data_path(name)`` or relative to its working directory.
+        initializer: Called once on each worker before its first item. It is not called
+            again for another map with the same function and initializer, unless there
+            is a ``finalizer``.
+        initargs: The arguments of ``initializer``.
+        finalizer: Called on each of these workers when the map is over, in whatever way.
+        cleanup: Remove the files that ``depends`` named from the workers when the map is
+            over; False keeps them for the next map, as long as the worker lives.
 
     Returns:
         An iterator, also a context manager, with ``close()``, and ``len()`` where the
@@ -72,6 +88,7 @@ def map_parallel(
         SerializationError: If ``func`` cannot be pickled.
         NoWorkersError: At the call, with ``fallback="error"``; from ``next()``, when all
             workers are gone and none comes back for 20 seconds.
+        SetupError: From ``next()``, once, if ``initializer`` fails or a file cannot be sent.
         ProtocolError: If there are workers, but none that this client can work with.
         ValueError, TypeError: If an argument makes no sense.
 
@@ -83,6 +100,8 @@ def map_parallel(
     options = MapOptions.checked(
         chunksize, buffersize, ordered, return_exceptions, progress, group, fallback
     )
+    setup = setup_of(depends, initializer, initargs, finalizer, cleanup)
+    options = replace(options, setup=setup)
     _check(func, iterables)
     if is_nested(group):
         return SerialMap(func, iterables, options)
@@ -103,6 +122,11 @@ def map_parallel_serial(
     progress: Progress = None,
     group: str | None = None,
     fallback: str = "serial",
+    depends: Iterable[Any] = (),
+    initializer: Callable[..., object] | None = None,
+    initargs: Iterable[Any] = (),
+    finalizer: Callable[[], object] | None = None,
+    cleanup: bool = True,
 ) -> SerialMap[R]:
     """Return what ``map_parallel`` returns, computed in this process by builtin ``map``.
 
@@ -115,6 +139,8 @@ def map_parallel_serial(
     options = MapOptions.checked(
         chunksize, buffersize, ordered, return_exceptions, progress, group, fallback
     )
+    setup = setup_of(depends, initializer, initargs, finalizer, cleanup)
+    options = replace(options, setup=setup)
     _check(func, iterables)
     return SerialMap(func, iterables, options)
 
@@ -162,7 +188,7 @@ def _start(
     iterables: tuple[Iterable[Any], ...],
     options: MapOptions,
 ) -> ParallelMap[R]:
-    function = pack_function(func)
+    function = pack_function(func, options.setup)
     mailbox = Mailbox()
     length = length_of(iterables)
     policy = Policy(

@@ -20,7 +20,9 @@ from dataclasses import asdict, dataclass
 import seppo
 from seppo.payload.place import enter_worker
 from seppo.payload.protocol import PROTOCOL_VERSION
+from seppo.settings import Settings
 from seppo.transport.daemon import ControlDaemon
+from seppo.worker.code import CodeStore
 from seppo.worker.service import WorkerService
 from seppo.worker.sharing import sharing_domain
 
@@ -103,7 +105,8 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
         "supervisor": config.supervisor,
         "sharing": sharing_domain(),
     }
-    service = WorkerService(facts)
+    code = CodeStore(config.name, Settings.load().max_file_size or None)
+    service = WorkerService(facts, code)
     daemon = ControlDaemon(
         OBJECT,
         config.host,
@@ -117,7 +120,9 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
     daemon.start()
     ready = {"uri": str(daemon.address), "facts": {k: str(v) for k, v in facts.items()}}
     control.sendall(json.dumps(ready).encode() + b"\n")
-    threading.Thread(target=_end_with, args=(control,), name="seppo-lifeline", daemon=True).start()
+    threading.Thread(
+        target=_end_with, args=(control, code), name="seppo-lifeline", daemon=True
+    ).start()
     service.serve()
 
 
@@ -137,13 +142,14 @@ def _prepare_process(config: WorkerConfig) -> None:
         numpy_random.seed()
 
 
-def _end_with(control: socket.socket) -> None:
+def _end_with(control: socket.socket, code: CodeStore) -> None:
     """End this process when the supervisor's end of the line is closed."""
     try:
         while control.recv(4096):
             pass
     except OSError:
         pass
+    code.close()
     os._exit(0)
 
 

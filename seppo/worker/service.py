@@ -35,7 +35,8 @@ from seppo.payload.protocol import Welcome
 from seppo.payload.runner import ChunkRun
 from seppo.transport.stream import Waker
 from seppo.worker.channel import Channel
-from seppo.worker.functions import FunctionCache
+from seppo.worker.code import CodeStore
+from seppo.worker.functions import FunctionCache, Known
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +55,13 @@ class WorkerService:
 
     Args:
         facts: What clients are told about this worker.
+        code: The bundles of code; None for a store without limits.
     """
 
-    def __init__(self, facts: Mapping[str, Any]) -> None:
+    def __init__(self, facts: Mapping[str, Any], code: CodeStore | None = None) -> None:
         self._facts = dict(facts)
         self._functions = FunctionCache()
+        self._code = code or CodeStore()
         self._channels: list[Channel] = []
         self._writing: set[Channel] = set()  # channels registered for writing, too
         self._arrivals: SimpleQueue[Channel] = SimpleQueue()
@@ -85,7 +88,7 @@ class WorkerService:
 
     def attach(self, sock: socket.socket) -> None:
         """Serve a data channel until its client leaves; the attendant's life."""
-        channel = Channel(sock, self._functions)
+        channel = Channel(sock, self._functions, self._code)
         channel.send(Welcome(self._facts))
         self._arrivals.put(channel)
         self._waker.wake()
@@ -146,9 +149,18 @@ class WorkerService:
 
     def _turn(self) -> None:
         self._poll(wait=not any(channel.has_work for channel in self._channels))
+        self._code.tidy(self._is_busy)
         workable = [channel for channel in self._channels if channel.has_work]
         if workable:
             self._run_burst(min(workable, key=lambda channel: channel.served))
+
+    def _is_busy(self, known: Known) -> bool:
+        """Whether a chunk of this function runs or waits."""
+        return any(
+            (channel.running is not None and channel.function is known)
+            or any(other is known for _, other in list(channel.waiting))
+            for channel in self._channels
+        )
 
     def leave_to_parent(self) -> None:
         """Let go of everything: user code has forked this child, which serves nobody.
@@ -217,6 +229,7 @@ class WorkerService:
             run = self._current = channel.begin_next()
             if run is None:
                 return
+            self._code.enter(channel, channel.function)
             run.run_burst()
         except Interrupted:
             pass  # it is unwanted

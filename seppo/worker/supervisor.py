@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import seppo
+from seppo.payload.folder import remove_leftovers
 from seppo.settings import Settings
 from seppo.transport.address import Address
 from seppo.transport.daemon import ControlDaemon
@@ -237,6 +238,7 @@ class Supervisor:
     def _worker_ended(self, slot: _Slot, status: int) -> None:
         lived = time.monotonic() - slot.started_at
         self._registrar.remove(slot.name)
+        remove_leftovers(slot.name)
         self._close_line(slot)
         if not slot.is_ready:
             self._stillbirths += 1
@@ -279,6 +281,7 @@ class Supervisor:
                         self._close_line(slot)
                     if slot.pid in ended:
                         slot.pid = None
+                        remove_leftovers(slot.name)
 
 
 def describe_status(status: int) -> str:

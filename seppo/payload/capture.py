@@ -1,0 +1,428 @@
+"""The code of modules as the caller has loaded it, which is not always what lies on disk.
+
+Python does not keep the source that it has loaded. So it is read when a module is first
+needed, and remembered: later edits of the file change nothing until the module is loaded
+again, which shows by its ``__spec__``, replaced at each import and reload. An unchanged
+module costs one ``stat`` a map.
+
+When a module is first needed, its file may have been edited already. Then:
+
+- A file whose inode has not changed since this process began is what was loaded.
+- Otherwise the source is compiled and compared with the functions that the module has. If
+  they agree, and the bytecode cache does not say that an older version was imported, the
+  source is what was loaded.
+- Otherwise the bytecode cache is, if it agrees with the functions: it travels instead of the
+  source, and a warning says that the file has changed.
+- Otherwise what was loaded is lost. The file travels as it is, and the warning says so.
+
+The limit: an edit of nothing but module-level statements, between the import and the first
+map, in a process that writes no bytecode caches, is not noticed and travels.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import marshal
+import os
+import pickle
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from seppo.payload.imports import candidates
+from seppo.payload.manifest import CODE, ELSEWHERE, NAMESPACE, SOURCE, ModuleEntry
+from seppo.payload.origin import facts_of, is_own, is_standard
+
+_PLAIN = (int, float, complex, bool, str, bytes, type(None))
+
+
+def _process_began() -> int:
+    """Return when this process began, in nanoseconds of the file system's clock; 0: unknown."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError, IndexError):
+        return 0  # then every source is compared
+    # File systems stamp with a coarse clock, a few milliseconds behind.
+    return time.time_ns() - int(age * 1e9) - 20_000_000
+
+
+PROCESS_BEGAN = _process_began()
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A module with its code.
+
+    Attributes:
+        entry: What the bundle says of it.
+        content: Its file; empty for none.
+        imports: Full names of what it may import.
+        literals: Its globals that are assigned once, and a literal.
+        warning: What the caller should know.
+    """
+
+    entry: ModuleEntry
+    content: bytes = b""
+    imports: tuple[str, ...] = ()
+    literals: tuple[tuple[str, Any], ...] = ()
+    warning: str = ""
+
+
+@dataclass
+class _Memory:
+    """What was captured, and of what: the module, its spec, and its file as it was."""
+
+    captured: Captured
+    module: ModuleType | None
+    spec: ModuleSpec | None
+    path: str
+    stamp: tuple[int, int] | None
+
+
+_memory: dict[str, _Memory] = {}
+_lock = threading.RLock()  # callers' threads and the driver's
+_lost: set[str] = set()  # own modules whose source is not to be had
+
+
+def lost_modules() -> set[str]:
+    """Return the names of own modules that were needed and whose source cannot be had."""
+    return _lost
+
+
+def capture(name: str) -> Captured | None:
+    """Return a module of the caller's own; None for any other, and for what is no module.
+
+    Args:
+        name: Its full name. It need not be loaded: then it is looked for, never imported.
+    """
+    if is_standard(name):
+        return None
+    module: Any = sys.modules.get(name)
+    facts = facts_of(module) if module is not None else None
+    if module is not None and facts is None:
+        return None
+    with _lock:
+        if facts is None:
+            return _capture_unloaded(name)
+        return _capture_loaded(name, module, facts)
+
+
+def _capture_loaded(name: str, module: ModuleType, facts: dict[str, Any]) -> Captured | None:
+    spec = facts.get("__spec__")
+    known = _memory.get(name)
+    if known is not None and known.module is module and known.spec is spec:
+        _look_again(name, known)
+        return _with_values(known.captured, facts)
+    file = facts.get("__file__")
+    if file is None and "__path__" in facts:
+        entry = ModuleEntry(name, NAMESPACE, is_package=True)
+        return Captured(entry) if _is_own_namespace(facts["__path__"], name) else None
+    if not isinstance(file, str):
+        return None
+    if file.endswith(tuple(EXTENSION_SUFFIXES)):
+        return Captured(ModuleEntry(name, ELSEWHERE)) if "." in name else None
+    if not is_own(name, file):
+        return None
+    return _remember(name, module, spec, facts, file)
+
+
+def _capture_unloaded(name: str) -> Captured | None:
+    spec = find_quietly(name)
+    if spec is None:
+        return None
+    if spec.origin is None or not spec.has_location:
+        locations = spec.submodule_search_locations
+        if locations is None or not _is_own_namespace(locations, name):
+            return None
+        return Captured(ModuleEntry(name, NAMESPACE, is_package=True))
+    if spec.origin.endswith(tuple(EXTENSION_SUFFIXES)):
+        return Captured(ModuleEntry(name, ELSEWHERE)) if "." in name else None
+    if not is_own(name, spec.origin):
+        return None
+    known = _memory.get(name)
+    if known is not None and known.module is None and known.path == spec.origin:
+        stamp = _stamp(spec.origin)
+        if stamp is not None and stamp == known.stamp:
+            return known.captured
+    facts = {"__loader__": spec.loader}
+    if spec.submodule_search_locations is not None:
+        facts["__path__"] = spec.submodule_search_locations  # type: ignore[assignment]
+    return _remember(name, None, None, facts, spec.origin)
+
+
+def _is_own_namespace(locations: Any, name: str) -> bool:
+    """Whether a package without a file has a place outside of Python's own and the sites'."""
+    return any(is_own(name, os.path.join(place, "__init__.py")) for place in locations)
+
+
+def find_quietly(name: str) -> ModuleSpec | None:
+    """Return where a module would be found, without importing anything, its parents neither."""
+    parent, _, _ = name.rpartition(".")
+    path = None
+    if parent:
+        loaded = sys.modules.get(parent)
+        if loaded is not None:
+            path = (facts_of(loaded) or {}).get("__path__")
+        else:
+            spec = find_quietly(parent)
+            path = spec.submodule_search_locations if spec is not None else None
+        if path is None:
+            return None
+    for finder in list(sys.meta_path):
+        try:
+            found = finder.find_spec(name, path)
+        except Exception:  # whatever finders there are
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+# --- reading
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _look_again(name: str, known: _Memory) -> None:
+    """Notice that the file of a loaded module has changed, once for each change."""
+    stamp = _stamp(known.path)
+    if stamp == known.stamp:
+        if known.captured.warning:
+            known.captured = replace(known.captured, warning="")
+        return
+    known.stamp = stamp
+    warning = ""
+    if known.captured.entry.kind == SOURCE and stamp is not None:
+        try:
+            content = Path(known.path).read_bytes()
+        except OSError:
+            content = b""
+        if content != known.captured.content:
+            warning = (
+                f"{known.path} has changed since module {name!r} was loaded; the workers run "
+                "what was loaded, as this process does, until it is loaded again"
+            )
+    known.captured = replace(known.captured, warning=warning)
+
+
+def _remember(
+    name: str, module: ModuleType | None, spec: ModuleSpec | None, facts: dict[str, Any], file: str
+) -> Captured | None:
+    stamp = _stamp(file)
+    content, kind, warning = _read(name, module, facts, file)
+    if content is None:
+        if module is not None:
+            _lost.add(name)
+        return None
+    _lost.discard(name)
+    is_package = "__path__" in facts
+    code = _code(content, kind, file)
+    package = name if is_package else name.rpartition(".")[0]
+    entry = ModuleEntry(
+        name, kind, is_package, hashlib.sha256(content).hexdigest(), len(content), file
+    )
+    captured = Captured(
+        entry,
+        content,
+        candidates(code, package) if code is not None else (),
+        _literals(content) if kind == SOURCE else (),
+        warning,
+    )
+    _memory[name] = _Memory(captured, module, spec, file, stamp)
+    return _with_values(captured, facts) if module is not None else captured
+
+
+def _read(
+    name: str, module: ModuleType | None, facts: dict[str, Any], file: str
+) -> tuple[bytes | None, str, str]:
+    """Return a module's content, its kind, and what the caller should know."""
+    loader = facts.get("__loader__")
+    if file.endswith(".pyc"):
+        code = _cached_code(file)[0]
+        return (marshal.dumps(code) if code is not None else None), CODE, ""
+    try:
+        with open(file, "rb") as source:
+            changed = os.fstat(source.fileno()).st_ctime_ns
+            content = source.read()
+    except OSError:
+        return _from_loader(name, loader), SOURCE, ""
+    if module is None or type(loader) is not SourceFileLoader or changed < PROCESS_BEGAN:
+        return content, SOURCE, ""
+    try:
+        agrees = _agrees(facts, compile(content, file, "exec", dont_inherit=True))
+    except (SyntaxError, ValueError):  # half saved
+        agrees = False
+    cached, is_current = _cached_code(str(facts.get("__cached__") or ""), file)
+    if cached is not None and (is_current or not _agrees(facts, cached)):
+        cached = None
+    if cached is not None and not (agrees and sys.dont_write_bytecode):
+        return marshal.dumps(cached), CODE, _edited(name, file)
+    if agrees:
+        return content, SOURCE, ""
+    lost = _edited(name, file).partition(";")[0]
+    return content, SOURCE, f"{lost}, and what was loaded is lost: the workers run the file"
+
+
+def _edited(name: str, file: str) -> str:
+    return (
+        f"{file} has changed since module {name!r} was loaded; the workers run what was "
+        "loaded, as this process does, until it is loaded again"
+    )
+
+
+def _from_loader(name: str, loader: Any) -> bytes | None:
+    """Return the source of a module that is not a plain file, say in a zip archive."""
+    try:
+        source = loader.get_source(name)
+    except Exception:  # whatever loaders there are
+        return None
+    return source.encode() if isinstance(source, str) else None
+
+
+def _code(content: bytes, kind: str, file: str) -> CodeType | None:
+    if kind == CODE:
+        code = marshal.loads(content)
+        return code if isinstance(code, CodeType) else None
+    try:
+        return compile(content, file, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _cached_code(path: str, source: str = "") -> tuple[CodeType | None, bool]:
+    """Return the code in a bytecode cache, and whether it is of the source as it is now."""
+    try:
+        data = Path(path).read_bytes()
+        if data[:4] != importlib.util.MAGIC_NUMBER:
+            return None, False
+        code = marshal.loads(data[16:])
+        if not isinstance(code, CodeType):
+            return None, False
+        if not source:
+            return code, True
+        if int.from_bytes(data[4:8], "little"):  # it goes by a hash, not by time
+            hashed = importlib.util.source_hash(Path(source).read_bytes())
+            return code, data[8:16] == hashed
+        now = os.stat(source)
+    except (OSError, EOFError, ValueError, TypeError):
+        return None, False
+    mtime, size = int(now.st_mtime) & 0xFFFFFFFF, now.st_size & 0xFFFFFFFF
+    return code, data[8:16] == mtime.to_bytes(4, "little") + size.to_bytes(4, "little")
+
+
+def _agrees(facts: dict[str, Any], code: CodeType) -> bool:
+    """Whether a module's functions are those that a piece of code would make."""
+    made = set(_nested(code))
+    return all(loaded in made for loaded in _loaded_codes(facts, code.co_filename))
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _nested(constant)
+
+
+def _loaded_codes(facts: dict[str, Any], filename: str) -> Iterator[CodeType]:
+    for value in list(facts.values()):
+        found = [value]
+        if isinstance(value, type) and value.__module__ == facts.get("__name__"):
+            found = list(vars(value).values())
+        for function in found:
+            function = getattr(function, "__func__", function)  # of static and class methods
+            if isinstance(function, property):
+                function = function.fget
+            if (
+                type(function) is FunctionType
+                and function.__globals__ is facts
+                and function.__code__.co_filename in (filename, facts.get("__file__"))
+            ):
+                yield function.__code__
+
+
+# --- globals that were rebound
+
+
+def _literals(content: bytes) -> tuple[tuple[str, Any], ...]:
+    """Return a module's globals that are assigned once at its top level, and a literal.
+
+    Those that a function rebinds are its state, and not what the caller has set.
+    """
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError):
+        return ()
+    found: dict[str, Any] = {}
+    spoilt: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Global):
+            spoilt.update(node.names)
+    for statement in tree.body:
+        target, value = _assignment(statement)
+        for name in _bound(statement):
+            if name in found or name != target:
+                spoilt.add(name)
+        if target is not None and value is not None:
+            try:
+                literal = ast.literal_eval(value)
+            except (ValueError, TypeError, SyntaxError, RecursionError):
+                continue
+            if type(literal) in _PLAIN:
+                found[target] = literal
+    return tuple((name, value) for name, value in found.items() if name not in spoilt)
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    """Return the names that a statement binds in its own scope."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        yield node.name
+        return
+    if isinstance(node, ast.alias):
+        yield (node.asname or node.name).partition(".")[0]
+    if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
+        yield node.id
+    if not isinstance(node, ast.Lambda):
+        for child in ast.iter_child_nodes(node):
+            yield from _bound(child)
+
+
+def _assignment(statement: ast.stmt) -> tuple[str | None, ast.expr | None]:
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        target, value = statement.targets[0], statement.value
+    elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        target, value = statement.target, statement.value
+    else:
+        return None, None
+    return (target.id, value) if isinstance(target, ast.Name) else (None, None)
+
+
+def _with_values(captured: Captured, facts: dict[str, Any]) -> Captured:
+    """Return a module with the globals that somebody has rebound since it was loaded."""
+    if not captured.literals:
+        return captured
+    values = []
+    for name, literal in captured.literals:
+        value = facts.get(name, literal)
+        if type(value) in _PLAIN and (type(value) is not type(literal) or value != literal):
+            if value != value and literal != literal:  # not a number is never equal
+                continue
+            values.append((name, pickle.dumps(value, 5).hex()))
+    if not values:
+        return captured
+    return replace(captured, entry=replace(captured.entry, values=tuple(values)))
