@@ -25,7 +25,7 @@ from functools import lru_cache
 from typing import Any
 
 from seppo.errors import SerializationError
-from seppo.payload.capture import Captured, capture, find_quietly
+from seppo.payload.capture import Captured, capture, find_quietly, take_warnings
 from seppo.payload.manifest import DataEntry, Manifest, ModuleEntry
 from seppo.payload.origin import distribution_of, facts_of, is_standard
 
@@ -118,7 +118,6 @@ def _updated(
     known: _Closure, captured: dict[str, Captured], warn: bool, seeds: frozenset[str] | None = None
 ) -> Bundle:
     entries = tuple(captured[name].entry for name in sorted(captured))
-    told = [found.warning for found in captured.values() if found.warning]
     known.captured = captured
     if entries != known.bundle.manifest.modules or seeds is not None:
         manifest = Manifest(entries, environment=known.environment)
@@ -131,7 +130,7 @@ def _updated(
             }
             known.bundle = Bundle(manifest, contents, seeds or known.bundle.seeds)
     if warn:
-        for text in told:
+        for text in take_warnings():
             warnings.warn(text, RuntimeWarning, stacklevel=_caller_level())
     return known.bundle
 

@@ -68,14 +68,12 @@ class Captured:
         content: Its file; empty for none.
         imports: Full names of what it may import.
         literals: Its globals that are assigned once, and a literal.
-        warning: What the caller should know.
     """
 
     entry: ModuleEntry
     content: bytes = b""
     imports: tuple[str, ...] = ()
     literals: tuple[tuple[str, Any], ...] = ()
-    warning: str = ""
 
 
 @dataclass
@@ -87,11 +85,21 @@ class _Memory:
     spec: ModuleSpec | None
     path: str
     stamp: tuple[int, int] | None
+    told: bytes | None = None  # the content of the file that the caller was warned of
 
 
 _memory: dict[str, _Memory] = {}
 _lock = threading.RLock()  # callers' threads and the driver's
+_untold: list[str] = []  # what the caller should know
 _lost: set[str] = set()  # own modules whose source is not to be had
+
+
+def take_warnings() -> list[str]:
+    """Return what the caller should know and was not told."""
+    with _lock:
+        told = _untold[:]
+        _untold.clear()
+    return told
 
 
 def lost_modules() -> set[str]:
@@ -203,22 +211,17 @@ def _look_again(name: str, known: _Memory) -> None:
     """Notice that the file of a loaded module has changed, once for each change."""
     stamp = _stamp(known.path)
     if stamp == known.stamp:
-        if known.captured.warning:
-            known.captured = replace(known.captured, warning="")
         return
     known.stamp = stamp
-    warning = ""
-    if known.captured.entry.kind == SOURCE and stamp is not None:
-        try:
-            content = Path(known.path).read_bytes()
-        except OSError:
-            content = b""
-        if content != known.captured.content:
-            warning = (
-                f"{known.path} has changed since module {name!r} was loaded; the workers run "
-                "what was loaded, as this process does, until it is loaded again"
-            )
-    known.captured = replace(known.captured, warning=warning)
+    if known.captured.entry.kind != SOURCE or stamp is None:
+        return
+    try:
+        content = Path(known.path).read_bytes()
+    except OSError:
+        return
+    if content not in (known.captured.content, known.told):
+        known.told = content
+        _untold.append(_edited(name, known.path))
 
 
 def _remember(
@@ -242,8 +245,9 @@ def _remember(
         content,
         candidates(code, package) if code is not None else (),
         _literals(content) if kind == SOURCE else (),
-        warning,
     )
+    if warning:
+        _untold.append(warning)
     _memory[name] = _Memory(captured, module, spec, file, stamp)
     return _with_values(captured, facts) if module is not None else captured
 
