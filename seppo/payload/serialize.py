@@ -13,6 +13,7 @@ in that module's namespace, with its state.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import io
 import os
@@ -65,6 +66,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """
 
     seen: set[str] | None = None
+    has_functions = False  # whether a function went by value
 
     def reducer_override(self, obj: Any) -> Any:
         if self.seen is not None:
@@ -85,6 +87,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _dynamic_function_reduce(self, func: FunctionType) -> Any:
         """Reduce a function by value; one of an own module keeps its globals' namespace."""
+        self.has_functions = True
         home = _home_of(func)
         if self.seen is not None:
             package = func.__globals__.get("__package__")
@@ -196,6 +199,17 @@ def dump_whole(obj: Any) -> bytes:
     with own_modules_by_value():
         _Pickler(file, protocol=5).dump(obj)
     return file.getvalue()
+
+
+def content_key(obj: Any) -> bytes | None:
+    """Return a hash of what an object is, or None where functions in it travel by value."""
+    file = io.BytesIO()
+    pickler = _Pickler(file, protocol=5)
+    try:
+        pickler.dump(obj)
+    except Exception:  # user code; packing it in earnest will tell
+        return None
+    return None if pickler.has_functions else hashlib.sha256(file.getvalue()).digest()
 
 
 def load(packed: Packed) -> Any:

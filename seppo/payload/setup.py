@@ -16,6 +16,7 @@ from seppo.errors import ConfigurationError, SetupError
 from seppo.payload.capture import capture
 from seppo.payload.manifest import DataEntry, ModuleEntry
 from seppo.payload.origin import facts_of, is_standard
+from seppo.payload.serialize import content_key
 
 PIECE = 1 << 20  # bytes that are read at a time for hashing
 SMALL = 1 << 20  # bytes; larger files are read again when they are sent
@@ -230,20 +231,26 @@ class Setup:
 
     def equip(self, func: Callable[..., Any]) -> Equipped:
         """Return a function with what belongs to it, as one object to be pickled."""
-        return Equipped(
-            func, self.initializer, self.initargs, self.finalizer, dict(self.depends.names)
-        )
+        around = (self.initializer, self.initargs, self.finalizer)
+        key = content_key(around) if self.initializer is not None else None
+        return Equipped(func, *around, dict(self.depends.names), key)
 
 
 @dataclass(frozen=True, eq=False)
 class Equipped:
-    """A function with its surroundings, where it runs."""
+    """A function with its surroundings, where it runs.
+
+    Attributes:
+        key: Names what the initializer does; None where that is not known, since it does
+            so in globals that belong to this function alone.
+    """
 
     func: Callable[..., Any]
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     finalizer: Callable[[], object] | None
     names: dict[str, Any]
+    key: bytes | None = None
 
     def begin(self, worker: str) -> None:
         """Provide what is to be there, and call the initializer.

@@ -20,6 +20,7 @@ import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from seppo.errors import ProtocolError, SetupError
@@ -39,6 +40,19 @@ log = logging.getLogger(__name__)
 IDLE = 4  # places that nobody uses and that are kept
 
 
+@dataclass
+class Session:
+    """What an initializer has begun, and a finalizer will end.
+
+    Attributes:
+        finalizer: Called when no map uses any of the functions; None: it never ends.
+        functions: The digests of the functions that rely on it.
+    """
+
+    finalizer: Callable[[], object] | None
+    functions: set[bytes] = field(default_factory=set)
+
+
 class Place:
     """What one bundle has become here.
 
@@ -46,7 +60,7 @@ class Place:
         manifests: The digests of the manifests that it serves: more than one if it has grown.
         modules: Its modules; None before they were needed.
         funcs: The functions that were loaded, by digest.
-        initialized: The digests of those whose initializer has run, and their finalizers.
+        sessions: What initializers have begun.
         clients: Who has used it.
         is_dropped: Whether it is of no use any more.
     """
@@ -56,7 +70,7 @@ class Place:
         self.manifests = {manifest.digest}
         self.modules: ModuleSet | None = None
         self.funcs: dict[bytes, Callable[..., Any]] = {}
-        self.initialized: dict[bytes, Callable[[], object] | None] = {}
+        self.sessions: dict[bytes, Session] = {}
         self.clients: set[object] = set()
         self.is_dropped = False
 
@@ -73,7 +87,7 @@ class CodeStore:
 
     Args:
         name: The worker's name.
-        largest: The largest file that is accepted, in bytes; None for any.
+        largest: The largest data file that is accepted, in bytes; None for any.
     """
 
     def __init__(self, name: str = "worker", largest: int | None = None) -> None:
@@ -92,13 +106,13 @@ class CodeStore:
         """Return what a function's bundle consists of."""
         if known.manifest is None:
             known.manifest = Manifest.from_bytes(known.packed.manifest)
-            for path, size in _sizes(known.manifest):
-                if self._largest is not None and size > self._largest:
+            for entry in known.manifest.data:
+                if self._largest is not None and entry.size > self._largest:
                     reason = (
-                        f"it has {size} bytes, and this worker takes files of up to "
+                        f"it has {entry.size} bytes, and this worker takes files of up to "
                         f"{self._largest}; start it with a larger --max-file-size"
                     )
-                    known.problem = _setup_failure(f"the file {path!r}", reason)
+                    known.problem = _setup_failure(f"the file {entry.path!r}", reason)
         return known.manifest
 
     def missing(self, known: Known) -> tuple[bytes, ...]:
@@ -210,8 +224,13 @@ class CodeStore:
         try:
             func: Any = load(known.packed.packed)
             if type(func) is Equipped:
-                func.begin(current_worker() or "?")
-                place.initialized[digest] = func.finalizer
+                key = func.key or digest
+                if key not in place.sessions:
+                    func.begin(current_worker() or "?")
+                    place.sessions[key] = Session(func.finalizer)
+                else:
+                    func.provide()
+                place.sessions[key].functions.add(digest)
                 func = func.func
         except BaseException as error:  # user code: any module may be imported
             if is_for_us(error):
@@ -254,19 +273,25 @@ class CodeStore:
 
     def _finalize(self, known: Known) -> None:
         place, digest = known.place, known.packed.digest
-        finalizer = place.initialized.get(digest) if place is not None else None
-        if place is None or finalizer is None:
+        if place is None:
             return
-        importer.enter(place.modules)
-        try:
-            finalizer()
-        except BaseException as error:  # user code; nobody waits for it
-            if is_for_us(error):
-                raise
-            log.warning("a finalizer has failed on worker %s", current_worker(), exc_info=True)
-        # The next map begins anew.
-        del place.initialized[digest]
-        place.funcs.pop(digest, None)
+        for key, session in list(place.sessions.items()):
+            if session.finalizer is None or digest not in session.functions:
+                continue
+            with self._lock:
+                if any(self._users.get(other) for other in session.functions):
+                    continue
+            # The next map begins anew.
+            del place.sessions[key]
+            for other in session.functions:
+                place.funcs.pop(other, None)
+            importer.enter(place.modules)
+            try:
+                session.finalizer()
+            except BaseException as error:  # user code; nobody waits for it
+                if is_for_us(error):
+                    raise
+                log.warning("a finalizer has failed on worker %s", current_worker(), exc_info=True)
 
     def _clean(self, place: Place) -> None:
         """Remove a place's data."""
@@ -320,11 +345,6 @@ class CodeStore:
     def close(self) -> None:
         """Remove all files: the process ends."""
         self._folder.remove()
-
-
-def _sizes(manifest: Manifest) -> list[tuple[str, int]]:
-    modules = [(entry.origin, entry.size) for entry in manifest.modules]
-    return modules + [(entry.path, entry.size) for entry in manifest.data]
 
 
 def _setup_failure(what: str, reason: str) -> Failure:
