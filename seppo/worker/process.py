@@ -23,6 +23,7 @@ from seppo.payload.protocol import PROTOCOL_VERSION
 from seppo.settings import Settings
 from seppo.transport.daemon import ControlDaemon
 from seppo.worker.code import CodeStore
+from seppo.worker.health import health
 from seppo.worker.service import WorkerService
 from seppo.worker.sharing import sharing_domain
 
@@ -111,7 +112,7 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
         OBJECT,
         config.host,
         0,
-        calls={"info": service.info, "ping": lambda: "pong"},
+        calls={"info": service.info, "ping": lambda: "pong", "health": health},
         on_attach=service.attach,
     )
     os.register_at_fork(after_in_child=service.leave_to_parent)
