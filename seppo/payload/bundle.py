@@ -15,6 +15,7 @@ names. What is imported inside functions travels, too, loaded or not.
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 import threading
@@ -22,9 +23,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from importlib.metadata import PackageNotFoundError, version
 
-from seppo.errors import SerializationError
 from seppo.payload.capture import Captured, capture, find_quietly, take_warnings
 from seppo.payload.manifest import DataEntry, Manifest, ModuleEntry
 from seppo.payload.origin import distribution_of, facts_of, is_standard
@@ -291,8 +291,6 @@ def _environment(foreign: Iterable[str]) -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _platform() -> tuple[tuple[str, str], ...]:
-    from importlib.metadata import version
-
     return (
         ("python", platform.python_version()),
         ("platform", f"{sys.platform} {platform.machine()}"),
@@ -300,20 +298,24 @@ def _platform() -> tuple[tuple[str, str], ...]:
     )
 
 
-def not_readable(what: str, error: Exception) -> SerializationError:
-    """Return the error for a file of a bundle that cannot be read."""
-    return SerializationError(f"the file {what}", f"{type(error).__name__}: {error}")
-
-
 def environment_here(names: Iterable[str]) -> dict[str, str]:
     """Return the versions here of what an environment names; empty texts for what is missing."""
-    from importlib.metadata import PackageNotFoundError, version
+    found = dict(_platform())
+    return found | {name: _version(name) for name in names if name not in found}
 
-    found: dict[str, Any] = dict(_platform())
-    for name in names:
-        if name not in found:
-            try:
-                found[name] = version(name)
-            except PackageNotFoundError:
-                found[name] = ""
-    return found
+
+@lru_cache(maxsize=1024)
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)  # another thread may have held it

@@ -430,3 +430,12 @@ def _with_values(captured: Captured, facts: dict[str, Any]) -> Captured:
     if not values:
         return captured
     return replace(captured, entry=replace(captured.entry, values=tuple(values)))
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)  # another thread may have held it

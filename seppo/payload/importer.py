@@ -100,7 +100,7 @@ class ModuleSet:
 
     def _take_out(self) -> dict[str, ModuleType]:
         tops = {name.partition(".")[0] for name in self._entries}
-        names = [name for name in sys.modules if name.partition(".")[0] in tops]
+        names = [name for name in list(sys.modules) if name.partition(".")[0] in tops]
         return {name: sys.modules.pop(name) for name in names if self._belongs(name)}
 
     def _hide(self) -> None:

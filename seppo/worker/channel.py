@@ -215,17 +215,15 @@ class Channel:
         location = self._functions.add(function, block)
         if function.packed.nbytes >= SHARED_FROM:
             self._send(Stored(function.digest, location))  # empty: others get their own
-        self._compare(function.digest)
+        self._compare(function)
         for chunk in self._needing.pop(function.digest, ()):
             self._accept(chunk)
 
-    def _compare(self, digest: bytes) -> None:
+    def _compare(self, function: PackedFunction) -> None:
         """Tell what is not here as a function's caller has it."""
-        known = self._functions.get(digest)
-        if known is not None and known.packed.manifest:
-            differences = self._code.differences(known)
-            if differences:
-                self._send(Differs(digest, differences))
+        differences = self._code.differences(function.manifest)
+        if differences:
+            self._send(Differs(function.digest, differences))
 
     def _map_function(self, message: FunctionAt) -> None:
         try:
@@ -237,7 +235,9 @@ class Channel:
             self._send(NeedFunction(0, message.digest))
             return
         packed = Packed(bytes(data), tuple(buffers))
-        self._functions.add(PackedFunction(message.digest, packed, bytes(manifest)))
+        function = PackedFunction(message.digest, packed, bytes(manifest))
+        self._functions.add(function)
+        self._compare(function)
         for chunk in self._needing.pop(message.digest, ()):
             self._accept(chunk)
 

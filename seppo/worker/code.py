@@ -63,6 +63,7 @@ class Place:
         sessions: What initializers have begun.
         clients: Who has used it.
         is_dropped: Whether it is of no use any more.
+        has_data: Whether its data files are where they belong.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -73,6 +74,7 @@ class Place:
         self.sessions: dict[bytes, Session] = {}
         self.clients: set[object] = set()
         self.is_dropped = False
+        self.has_data = False
 
     def is_rivalled_by(self, other: Place) -> bool:
         """Whether another place has another version of a module of this one."""
@@ -138,9 +140,9 @@ class CodeStore:
         """Have a function fail, since a file of its bundle cannot be had."""
         known.problem = _setup_failure(what, reason)
 
-    def differences(self, known: Known) -> dict[str, str]:
+    def differences(self, manifest: bytes) -> dict[str, str]:
         """Return the versions here that are not those of a function's caller."""
-        theirs = self.read(known).environment
+        theirs = Manifest.from_bytes(manifest).environment
         ours = environment_here(theirs)
         return {name: ours[name] for name in theirs if ours[name] != theirs[name]}
 
@@ -184,8 +186,9 @@ class CodeStore:
                 folder = self._folder.bundle(manifest, f"{self._n_places}")
                 self._n_places += 1
                 place.modules = ModuleSet(manifest, folder)
-            elif manifest.data and not place.modules.work.exists():
+            elif manifest.data and not place.has_data:
                 self._folder.put_data(manifest, place.modules.folder)
+            place.has_data = True
         except OSError as error:
             known.problem = _setup_failure("its files", str(error))
             importer.enter(None)
@@ -295,11 +298,14 @@ class CodeStore:
 
     def _clean(self, place: Place) -> None:
         """Remove a place's data."""
-        if not place.manifest.data or not place.manifest.cleanup or place.modules is None:
+        if place.modules is None or not place.manifest.cleanup or not place.has_data:
+            return
+        place.has_data = False
+        if not place.manifest.data:
             return
         if importer.entered() is place.modules:
             importer.enter(None)
-        shutil.rmtree(place.modules.work, ignore_errors=True)
+        self._folder.remove_data(place.manifest, place.modules.folder)
         code = {entry.digest for entry in place.manifest.modules}
         data = {entry.digest for entry in place.manifest.data}
         self._folder.drop(data - code - self._needed(place))
