@@ -41,6 +41,8 @@ from seppo.payload.imports import candidates
 from seppo.payload.manifest import CODE, ELSEWHERE, NAMESPACE, SOURCE, ModuleEntry
 from seppo.payload.origin import facts_of, is_own, is_standard
 
+LOOK_SECONDS = 0.002  # seconds in which a file is not looked at again: many calls in a row
+
 _PLAIN = (int, float, complex, bool, str, bytes, type(None))
 
 
@@ -85,13 +87,15 @@ class _Memory:
     spec: ModuleSpec | None
     path: str
     stamp: tuple[int, int] | None
+    facts: dict[str, Any] | None  # the module's namespace
+    looked_at: float = 0.0  # when its file was looked at last
     told: bytes | None = None  # the content of the file that the caller was warned of
 
 
 _memory: dict[str, _Memory] = {}
 _lock = threading.RLock()  # callers' threads and the driver's
 _untold: list[str] = []  # what the caller should know
-_lost: set[str] = set()  # own modules whose source is not to be had
+_lost: set[str] = {"__mp_main__"}  # own modules whose source is not to be had
 
 
 def take_warnings() -> list[str]:
@@ -103,7 +107,10 @@ def take_warnings() -> list[str]:
 
 
 def lost_modules() -> set[str]:
-    """Return the names of own modules that were needed and whose source cannot be had."""
+    """Return the names of own modules that were needed and whose source cannot be had.
+
+    The main module of a process that multiprocessing has spawned counts as one, always.
+    """
     return _lost
 
 
@@ -113,9 +120,14 @@ def capture(name: str) -> Captured | None:
     Args:
         name: Its full name. It need not be loaded: then it is looked for, never imported.
     """
+    module: Any = sys.modules.get(name)
+    known = _memory.get(name)
+    if known is not None and known.module is module:
+        found = _recall(name, known)
+        if found is not None:
+            return found
     if is_standard(name):
         return None
-    module: Any = sys.modules.get(name)
     facts = facts_of(module) if module is not None else None
     if module is not None and facts is None:
         return None
@@ -125,12 +137,28 @@ def capture(name: str) -> Captured | None:
         return _capture_loaded(name, module, facts)
 
 
+def _recall(name: str, known: _Memory) -> Captured | None:
+    """Return what was captured, if it still is what is loaded, or would be."""
+    now = time.monotonic()
+    is_recent = now - known.looked_at < LOOK_SECONDS
+    if known.facts is None:  # it was not loaded: then the file counts
+        is_same = is_recent or known.stamp == _stamp(known.path)
+    else:
+        is_same = known.facts.get("__spec__") is known.spec
+    if not is_same:
+        return None
+    if not is_recent:
+        known.looked_at = now
+        if known.facts is not None and _stamp(known.path) != known.stamp:
+            with _lock:
+                _look_again(name, known)
+    if known.facts is not None and known.captured.literals:
+        return _with_values(known.captured, known.facts)
+    return known.captured
+
+
 def _capture_loaded(name: str, module: ModuleType, facts: dict[str, Any]) -> Captured | None:
     spec = facts.get("__spec__")
-    known = _memory.get(name)
-    if known is not None and known.module is module and known.spec is spec:
-        _look_again(name, known)
-        return _with_values(known.captured, facts)
     file = facts.get("__file__")
     if file is None and "__path__" in facts:
         entry = ModuleEntry(name, NAMESPACE, is_package=True)
@@ -157,11 +185,6 @@ def _capture_unloaded(name: str) -> Captured | None:
         return Captured(ModuleEntry(name, ELSEWHERE)) if "." in name else None
     if not is_own(name, spec.origin):
         return None
-    known = _memory.get(name)
-    if known is not None and known.module is None and known.path == spec.origin:
-        stamp = _stamp(spec.origin)
-        if stamp is not None and stamp == known.stamp:
-            return known.captured
     facts = {"__loader__": spec.loader}
     if spec.submodule_search_locations is not None:
         facts["__path__"] = spec.submodule_search_locations  # type: ignore[assignment]
@@ -248,7 +271,9 @@ def _remember(
     )
     if warning:
         _untold.append(warning)
-    _memory[name] = _Memory(captured, module, spec, file, stamp)
+    _memory[name] = _Memory(
+        captured, module, spec, file, stamp, facts if module is not None else None
+    )
     return _with_values(captured, facts) if module is not None else captured
 
 

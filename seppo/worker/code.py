@@ -15,6 +15,7 @@ Data files go when no map uses the place any more, unless the caller wants them 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 import threading
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 
 IDLE = 4  # places that nobody uses and that are kept
 
+_numbers = itertools.count()
+
 
 @dataclass
 class Session:
@@ -57,6 +60,7 @@ class Place:
     """What one bundle has become here.
 
     Attributes:
+        number: Grows from place to place.
         manifests: The digests of the manifests that it serves: more than one if it has grown.
         modules: Its modules; None before they were needed.
         funcs: The functions that were loaded, by digest.
@@ -68,6 +72,7 @@ class Place:
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
+        self.number = next(_numbers)
         self.manifests = {manifest.digest}
         self.modules: ModuleSet | None = None
         self.funcs: dict[bytes, Callable[..., Any]] = {}
@@ -100,7 +105,6 @@ class CodeStore:
         self._known: dict[bytes, Known] = {}  # functions in use
         self._users: dict[bytes, set[object]] = {}
         self._is_untidy = False
-        self._n_places = 0
 
     # --- any thread
 
@@ -183,8 +187,7 @@ class CodeStore:
                 self._is_untidy = True
         try:
             if place.modules is None:
-                folder = self._folder.bundle(manifest, f"{self._n_places}")
-                self._n_places += 1
+                folder = self._folder.bundle(manifest, str(place.number))
                 place.modules = ModuleSet(manifest, folder)
             elif manifest.data and not place.has_data:
                 self._folder.put_data(manifest, place.modules.folder)
@@ -321,15 +324,18 @@ class CodeStore:
 
     def _superfluous(self, free: list[Place]) -> list[Place]:
         """Return the places that nobody will come back to."""
-        places = self._distinct_places()
-        newest = {client: place for place in places for client in place.clients}
+        with self._lock:
+            clients = {id(place): list(place.clients) for place in self._distinct_places()}
+            newest: dict[object, Place] = {}
+            for place in sorted(self._distinct_places(), key=lambda place: place.number):
+                newest.update(dict.fromkeys(clients[id(place)], place))
         outdated = [
             place
             for place in free
-            if place.clients
+            if clients[id(place)]
             and all(
                 newest[client] is not place and place.is_rivalled_by(newest[client])
-                for client in place.clients
+                for client in clients[id(place)]
             )
         ]
         rest = [place for place in free if place not in outdated]
