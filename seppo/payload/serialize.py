@@ -225,13 +225,15 @@ _own_lock = threading.RLock()  # cloudpickle's registry is one for the whole pro
 @contextmanager
 def own_modules_by_value() -> Iterator[None]:
     """While this lasts, what belongs to modules whose source is lost goes by value."""
-    names = [name for name in lost_modules() if name in sys.modules]
-    if not names:
+    # cloudpickle registers modules by name: one under an alias is left alone.
+    modules = [sys.modules[name] for name in lost_modules() if name in sys.modules]
+    modules = [module for module in modules if module.__name__ in lost_modules()]
+    if not modules:
         yield
         return
     with _own_lock:
         registered = cloudpickle.list_registry_pickle_by_value()
-        added = [sys.modules[name] for name in names if name not in registered]
+        added = [module for module in modules if module.__name__ not in registered]
         for module in added:
             cloudpickle.register_pickle_by_value(module)
         try:

@@ -376,3 +376,10 @@ def test_what_only_claims_to_be_a_module_is_left_alone(monkeypatch):
         return a_library_of_cffi
 
     assert "a_library_of_cffi" not in pack_function(uses_it).bundle.names()
+
+
+def test_a_main_module_under_an_alias_is_left_alone(monkeypatch):
+    monkeypatch.setitem(sys.modules, "__mp_main__", sys.modules["hostile"])
+    with own_modules_by_value(), own_modules_by_value():
+        assert "hostile" not in cloudpickle.list_registry_pickle_by_value()
+    assert load(dump(hostile.Oops)) is hostile.Oops
