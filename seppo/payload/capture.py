@@ -21,7 +21,7 @@ map, in a process that writes no bytecode caches, is not noticed and travels.
 
 from __future__ import annotations
 
-import ast
+import argparse
 import hashlib
 import importlib.util
 import marshal
@@ -30,18 +30,21 @@ import pickle
 import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, SourceFileLoader
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from seppo.payload.imports import candidates
+from seppo.payload.imports import Names, candidates, names_of
 from seppo.payload.manifest import CODE, ELSEWHERE, NAMESPACE, SOURCE, ModuleEntry
 from seppo.payload.origin import facts_of, is_own, is_standard
 
 LOOK_SECONDS = 0.002  # seconds in which a file is not looked at again: many calls in a row
+
+MOST_PARTS = 1000  # of a list or dict that travels as a module's global
 
 _PLAIN = (int, float, complex, bool, str, bytes, type(None))
 
@@ -69,13 +72,13 @@ class Captured:
         entry: What the bundle says of it.
         content: Its file; empty for none.
         imports: Full names of what it may import.
-        literals: Its globals that are assigned once, and a literal.
+        names: What its own code does with its globals.
     """
 
     entry: ModuleEntry
     content: bytes = b""
     imports: tuple[str, ...] = ()
-    literals: tuple[tuple[str, Any], ...] = ()
+    names: Names = field(default_factory=Names)
 
 
 @dataclass
@@ -89,6 +92,7 @@ class _Memory:
     stamp: tuple[int, int] | None
     facts: dict[str, Any] | None  # the module's namespace
     looked_at: float = 0.0  # when its file was looked at last
+    n_usual: int = -1  # how many globals it had when none was set from outside
     told: bytes | None = None  # the content of the file that the caller was warned of
 
 
@@ -152,8 +156,8 @@ def _recall(name: str, known: _Memory) -> Captured | None:
         if known.facts is not None and _stamp(known.path) != known.stamp:
             with _lock:
                 _look_again(name, known)
-    if known.facts is not None and known.captured.literals:
-        return _with_values(known.captured, known.facts)
+    if known.facts is not None:
+        return _with_values(known)
     return known.captured
 
 
@@ -258,7 +262,7 @@ def _remember(
         return None
     _lost.discard(name)
     is_package = "__path__" in facts
-    code = _code(content, kind, file)
+    code = _code(content, kind, file, str(facts.get("__cached__") or ""))
     package = name if is_package else name.rpartition(".")[0]
     entry = ModuleEntry(
         name, kind, is_package, hashlib.sha256(content).hexdigest(), len(content), file
@@ -267,14 +271,13 @@ def _remember(
         entry,
         content,
         candidates(code, package) if code is not None else (),
-        _literals(content) if kind == SOURCE else (),
+        names_of(code) if code is not None else Names(),
     )
     if warning:
         _untold.append(warning)
-    _memory[name] = _Memory(
-        captured, module, spec, file, stamp, facts if module is not None else None
-    )
-    return _with_values(captured, facts) if module is not None else captured
+    known = _Memory(captured, module, spec, file, stamp, facts if module is not None else None)
+    _memory[name] = known
+    return _with_values(known) if module is not None else captured
 
 
 def _read(
@@ -324,10 +327,13 @@ def _from_loader(name: str, loader: Any) -> bytes | None:
     return source.encode() if isinstance(source, str) else None
 
 
-def _code(content: bytes, kind: str, file: str) -> CodeType | None:
+def _code(content: bytes, kind: str, file: str, cache: str) -> CodeType | None:
     if kind == CODE:
         code = marshal.loads(content)
         return code if isinstance(code, CodeType) else None
+    cached, is_current = _cached_code(cache, file) if cache else (None, False)
+    if is_current:
+        return cached  # quicker than to compile it
     try:
         return compile(content, file, "exec", dont_inherit=True)
     except (SyntaxError, ValueError):
@@ -371,11 +377,13 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
 def _loaded_codes(facts: dict[str, Any], filename: str) -> Iterator[CodeType]:
     for value in list(facts.values()):
         found = [value]
-        if isinstance(value, type) and value.__module__ == facts.get("__name__"):
+        # By true types throughout: many an object does something when it is looked at.
+        if issubclass(type(value), type) and value.__module__ == facts.get("__name__"):
             found = list(vars(value).values())
         for function in found:
-            function = getattr(function, "__func__", function)  # of static and class methods
-            if isinstance(function, property):
+            if type(function) in (staticmethod, classmethod):
+                function = function.__func__
+            if type(function) is property:
                 function = function.fget
             if (
                 type(function) is FunctionType
@@ -385,76 +393,56 @@ def _loaded_codes(facts: dict[str, Any], filename: str) -> Iterator[CodeType]:
                 yield function.__code__
 
 
-# --- globals that were rebound
+# --- globals that somebody has set
 
 
-def _literals(content: bytes) -> tuple[tuple[str, Any], ...]:
-    """Return a module's globals that are assigned once at its top level, and a literal.
+def _with_values(known: _Memory) -> Captured:
+    """Return a module with the globals that were set from outside since it was loaded.
 
-    Those that a function rebinds are its state, and not what the caller has set.
+    These are constants that have another value now, and names that the module's own code
+    never binds. What it binds in its functions is its state, which is not ours to send,
+    and so may be whatever a list or a dict of it holds.
     """
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError):
-        return ()
-    found: dict[str, Any] = {}
-    spoilt: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Global):
-            spoilt.update(node.names)
-    for statement in tree.body:
-        target, value = _assignment(statement)
-        for name in _bound(statement):
-            if name in found or name != target:
-                spoilt.add(name)
-        if target is not None and value is not None:
-            try:
-                literal = ast.literal_eval(value)
-            except (ValueError, TypeError, SyntaxError, RecursionError):
-                continue
-            if type(literal) in _PLAIN:
-                found[target] = literal
-    return tuple((name, value) for name, value in found.items() if name not in spoilt)
-
-
-def _bound(node: ast.AST) -> Iterator[str]:
-    """Return the names that a statement binds in its own scope."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        yield node.name
-        return
-    if isinstance(node, ast.alias):
-        yield (node.asname or node.name).partition(".")[0]
-    if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
-        yield node.id
-    if not isinstance(node, ast.Lambda):
-        for child in ast.iter_child_nodes(node):
-            yield from _bound(child)
-
-
-def _assignment(statement: ast.stmt) -> tuple[str | None, ast.expr | None]:
-    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        target, value = statement.targets[0], statement.value
-    elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-        target, value = statement.target, statement.value
-    else:
-        return None, None
-    return (target.id, value) if isinstance(target, ast.Name) else (None, None)
-
-
-def _with_values(captured: Captured, facts: dict[str, Any]) -> Captured:
-    """Return a module with the globals that somebody has rebound since it was loaded."""
-    if not captured.literals:
-        return captured
-    values = []
-    for name, literal in captured.literals:
+    captured, facts = known.captured, known.facts
+    assert facts is not None
+    values = {}
+    for name, literal in captured.names.literals:
         value = facts.get(name, literal)
-        if type(value) in _PLAIN and (type(value) is not type(literal) or value != literal):
-            if value != value and literal != literal:  # not a number is never equal
-                continue
-            values.append((name, pickle.dumps(value, 5).hex()))
+        is_same = value is literal or (type(value) is type(literal) and value == literal)
+        if not is_same and not (value != value and literal != literal) and is_plain_data(value):
+            values[name] = value
+    bound = captured.names.bound
+    if bound is not None and len(facts) != known.n_usual:
+        found = [
+            (name, value)
+            for name, value in list(facts.items())
+            if name not in bound and not name.startswith("__") and facts_of(value) is None
+        ]
+        known.n_usual = -1 if found else len(facts)
+        values.update({name: value for name, value in found if is_plain_data(value)})
     if not values:
         return captured
-    return replace(captured, entry=replace(captured.entry, values=tuple(values)))
+    packed = tuple((name, pickle.dumps(values[name], 5).hex()) for name in sorted(values))
+    return replace(captured, entry=replace(captured.entry, values=packed))
+
+
+def is_plain_data(value: Any, depth: int = 4) -> bool:
+    """Whether a value consists of numbers, texts and paths alone, and is not large.
+
+    >>> is_plain_data({"a": [1, None]}), is_plain_data(print), is_plain_data({1, 2})
+    (True, False, False)
+    """
+    kind = type(value)
+    if kind in _PLAIN:
+        return True
+    if depth == 0:
+        return False
+    if kind in (argparse.Namespace, types.SimpleNamespace):
+        value, kind = vars(value), dict
+    if kind in (list, tuple, dict):
+        parts = [*value.keys(), *value.values()] if kind is dict else value
+        return len(parts) <= MOST_PARTS and all(is_plain_data(part, depth - 1) for part in parts)
+    return isinstance(value, PurePath)
 
 
 def _renew_lock() -> None:

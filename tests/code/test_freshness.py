@@ -133,6 +133,37 @@ def test_globals_that_the_caller_has_set_travel(project):
     assert pack_function(module.count) == before
 
 
+def test_what_the_caller_has_put_into_a_module_travels(project):
+    project.write(
+        "options.py",
+        """
+        SEEN = []
+
+        def read(x):
+            SEEN.append(x)
+            return args.level, paths["data"].name, state()
+
+        def state():
+            global ready
+            ready = True
+            return len(SEEN) > 0
+        """,
+    )
+    import argparse
+    import pathlib
+
+    module = project.load("options")
+    module.args = argparse.Namespace(level=3)
+    module.paths = {"data": pathlib.Path("/somewhere/table.csv")}
+    assert results_of(module.read) == {(3, "table.csv", True)}
+    before = pack_function(module.read)
+    assert module.read(0)
+    assert module.ready  # its own doing
+    assert pack_function(module.read) == before
+    module.args.level = 4
+    assert results_of(module.read) == {(4, "table.csv", True)}
+
+
 def test_state_and_caches_survive_between_maps_of_the_same_code(project):
     project.write(
         "stateful.py",
