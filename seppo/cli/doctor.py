@@ -99,7 +99,8 @@ def execute(arguments: argparse.Namespace) -> int:
             for findings in pool.map(check_worker, entries):
                 for finding in findings:
                     tell(finding)
-        tell(check_map(settings))
+        for group in sorted({entry.facts.get("group", settings.group) for entry in entries}):
+            tell(check_map(group))
     return int(failed)
 
 
@@ -237,12 +238,12 @@ WORKER_CHECKS: list[Callable[[Patient], Finding]] = [
 ]
 
 
-def check_map(settings: Settings) -> Finding:
-    """Run a tiny map over all workers of the group."""
-    what = f"a map of {ITEMS} items over group {settings.group!r}"
+def check_map(group: str) -> Finding:
+    """Run a tiny map over all workers of a group."""
+    what = f"a map of {ITEMS} items over group {group!r}"
     began = time.perf_counter()
     try:
-        results = list(map_parallel(abs, range(-ITEMS, 0), group=settings.group, fallback="error"))
+        results = list(map_parallel(abs, range(-ITEMS, 0), group=group, fallback="error"))
     except Exception as error:  # the reason is the finding
         fix = "look at the checks above, and at the messages of the workers"
         return Finding(what, False, f"{type(error).__name__}: {error}", fix)

@@ -117,6 +117,8 @@ class ModuleSet:
         sys.modules.update(self._modules)
         self._modules = {}
         sys.meta_path.insert(0, self._finder)
+        # For processes that user code starts: multiprocessing hands this path on.
+        sys.path.append(str(self.folder / CODE_FOLDER))
         linecache.cache.update(self._lines)
         if self.manifest.data and self.work.is_dir():
             try:
@@ -132,6 +134,8 @@ class ModuleSet:
         self._hidden = {}
         if self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
+        if str(self.folder / CODE_FOLDER) in sys.path:
+            sys.path.remove(str(self.folder / CODE_FOLDER))
         for name in self._lines:
             linecache.cache.pop(name, None)
         if self._back is not None:

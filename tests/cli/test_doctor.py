@@ -20,6 +20,16 @@ def test_all_is_well(shared_cluster):
     assert "a map of" in lines[-1]
 
 
+def test_each_group_has_its_map():
+    with Cluster(1, group="left") as cluster:
+        cluster.start_workers(1, "right")
+        done = cluster.run("-m", "seppo", "doctor")
+        assert "over group 'left': done" in done.stdout
+        assert "over group 'right': done" in done.stdout
+        done = cluster.run("-m", "seppo", "doctor", "--group", "right")
+        assert "'left'" not in done.stdout
+
+
 def test_no_name_server():
     with Cluster(0) as cluster:
         cluster.nameserver.terminate()

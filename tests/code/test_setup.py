@@ -270,11 +270,14 @@ def test_also_after_errors_and_when_the_caller_leaves(project, tmp_path):
     project.write("marks.py", MARKS)
     marks, log = project.load("marks"), tmp_path / "log"
     options = {"initializer": marks.begin, "initargs": (str(log),), "finalizer": marks.end}
-    with seppo.map_parallel(marks.fail, range(5), **options) as results:
+    with seppo.map_parallel(marks.fail, iter(int, 1), **options) as results:
         with pytest.raises(ValueError, match="0"):
             next(results)
-        # Another map with the same initializer finds what it has set up.
-        assert len(list(seppo.map_parallel(marks.work, range(9), **options))) == 9
+        # Other maps with the same initializer find what it has set up, and leave it.
+        for _ in range(3):
+            assert len(list(seppo.map_parallel(marks.work, range(9), **options))) == 9
+        begun = [line for line in lines(log) if "begin" in line]
+        assert len(begun) == len(set(begun))
     wait_until(lambda: is_balanced(log))
     n = len(lines(log))
     with seppo.map_parallel(marks.work, iter(int, 1), **options) as endless:

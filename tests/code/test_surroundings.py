@@ -239,3 +239,21 @@ def test_a_module_that_fails_to_import_fails_its_items_with_its_own_error(other_
     for _ in range(2):
         with pytest.raises(KeyError, match="only there"):
             list(seppo.map_parallel(work, [1]))
+
+
+def test_processes_that_an_item_starts_find_the_modules(other_site):
+    _, project, _ = other_site
+    project.write("used_by_children.py", "def triple(x): return 3 * x\n")
+    project.write(
+        "starts_children.py",
+        """
+        import multiprocessing
+        import used_by_children
+
+        def work(x):
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                return pool.map(used_by_children.triple, [x, x + 1])
+        """,
+    )
+    work = project.load("starts_children").work
+    assert list(seppo.map_parallel(work, [1])) == [[3, 6]]

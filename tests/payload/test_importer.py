@@ -121,7 +121,7 @@ def test_pickles_by_reference_mean_the_set_that_is_entered(make):
 
 
 def test_a_set_that_is_forgotten_leaves_nothing(make):
-    before = len(sys.modules), len(sys.meta_path), len(sys.path_importer_cache)
+    before = len(sys.modules), len(sys.meta_path), len(sys.path_importer_cache), list(sys.path)
     one = make({"*short_lived": "class C: pass\n", "short_lived.sub": "from . import C\n"})
     importer.enter(one)
     seen = weakref.ref(load("short_lived.sub").C)
@@ -130,7 +130,8 @@ def test_a_set_that_is_forgotten_leaves_nothing(make):
     del one
     gc.collect()
     assert seen() is None
-    assert (len(sys.modules), len(sys.meta_path), len(sys.path_importer_cache)) == before
+    after = len(sys.modules), len(sys.meta_path), len(sys.path_importer_cache), list(sys.path)
+    assert after == before
 
 
 def test_tracebacks_show_the_source_that_runs(make):
