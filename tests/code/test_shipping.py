@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 
 import pytest
 
@@ -322,3 +323,40 @@ def test_a_module_in_a_zip_archive(project):
         print(list(seppo.map_parallel(in_a_zip.work, [1, 2], fallback="error")))
     """
     assert project.script(print_it) == "[2, 3]\n"
+
+
+def test_a_builtin_over_items_of_own_classes(project):
+    project.write("speaks.py", "class Speaks:\n    def __str__(self): return 'spoken'\n")
+    speaks = project.load("speaks")
+    assert list(seppo.map_parallel(str, [speaks.Speaks()] * 3)) == ["spoken"] * 3
+    assert list(seppo.map_parallel(str, iter([speaks.Speaks()] * 3))) == ["spoken"] * 3
+
+
+def test_a_function_over_much_data_shares_it_and_has_its_modules(project):
+    project.write("over_data.py", "def at(data, i): return data[i], __name__\n")
+    over_data = project.load("over_data")
+    data = bytes(range(256)) * 20_000
+
+    def look(i):
+        return over_data.at(data, i)
+
+    expected = [(i % 256, "over_data") for i in range(40)]
+    for _ in range(3):
+        assert list(seppo.map_parallel(look, range(40), chunksize=1)) == expected
+
+
+def test_items_that_last_and_many_files(project):
+    """Files are asked for and taken while a long item runs, by another thread."""
+    for n in range(40):
+        project.write(f"wide/part_{n}.py", f"VALUE = {n}\n")
+    project.write("wide/__init__.py", "")
+    parts = ", ".join(f"part_{n}" for n in range(40))
+    project.write(
+        "wide/total.py",
+        f"import time\nfrom . import {parts}\n"
+        f"def total(x):\n    time.sleep(x)\n    return sum(p.VALUE for p in ({parts}))\n",
+    )
+    total = project.load("wide.total").total
+    with seppo.map_parallel(time.sleep, [1.5] * 4, chunksize=1) as busy:
+        assert list(seppo.map_parallel(total, [0.0] * 6)) == [780] * 6
+        assert list(busy) == [None] * 4
