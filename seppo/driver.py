@@ -36,13 +36,14 @@ from seppo.core.events import (
 from seppo.core.scheduler import Scheduler
 from seppo.engines.base import Engine
 from seppo.engines.pyro import PyroEngine
-from seppo.errors import InternalError, ProtocolError
+from seppo.errors import InternalError, ProtocolError, SecurityError
 from seppo.payload.place import enter_worker_thread
 from seppo.payload.source import ItemSource
 from seppo.settings import Settings
 
 log = logging.getLogger(__name__)
 
+TOLD = 3  # refusals that an error tells; with a thousand workers they are all alike
 FAREWELL = 1.0  # seconds that the end of the process waits for the driver to let go
 
 _job_numbers = itertools.count(1)
@@ -333,6 +334,7 @@ def driver_for(settings: Settings) -> Driver | None:
     Raises:
         NameServerError: If there is no driver yet and the name server cannot be asked.
         ProtocolError: If there are workers, but none that can work for us.
+        SecurityError: If there are workers, but they do not hold our key.
     """
     if _process_ends or sys.is_finalizing():
         return None
@@ -347,7 +349,11 @@ def driver_for(settings: Settings) -> Driver | None:
         refusals = engine.discovery.look_once()
         if engine.n_workers == 0:
             if refusals:
-                raise ProtocolError("no worker can be used: " + "; ".join(refusals))
+                refused = any(isinstance(why, SecurityError) for why in refusals)
+                kind = SecurityError if refused else ProtocolError
+                more = len(refusals) - TOLD
+                told = [*map(str, refusals[:TOLD]), *([f"and {more} more"] if more > 0 else [])]
+                raise kind("no worker can be used: " + "; ".join(told))
             return None
     return driver
 

@@ -3,18 +3,36 @@
 ``Settings.load()`` is called once where a door is entered; the frozen result is passed
 down. Seppo's variables start with ``SEPPO_``: Pyro5 refuses to be imported when it
 meets a ``PYRO_`` variable that it does not know. Pyro5's own ``PYRO_NS_HOST``,
-``PYRO_NS_PORT`` and ``PYRO_HOST`` keep their meaning.
+``PYRO_NS_PORT``, ``PYRO_HOST`` and ``PYRO_SSL*`` keep their meaning.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from seppo.errors import ConfigurationError
 
 MIB = 1 << 20
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """Which PEM files TLS uses; an empty name means the one of the bundle beside the key.
+
+    Attributes:
+        cacerts: Certificates of the authority that all peers must have theirs from.
+        cert: This machine's certificate, shown to clients and to servers alike.
+        key: The private key of ``cert``.
+        password: Of an encrypted ``key``.
+    """
+
+    cacerts: str = ""
+    cert: str = ""
+    key: str = ""
+    password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -33,6 +51,16 @@ class Settings:
             (``SEPPO_CONNECT_TIMEOUT``).
         max_file_size: Bytes of the largest file of code or data that a worker takes; 0 for
             any (``SEPPO_MAX_FILE_SIZE``).
+        key_file: File of the shared key (``SEPPO_KEY_FILE``); empty means ``seppo/key`` in
+            the user's configuration directory.
+        insecure: Go without TLS off loopback (``SEPPO_INSECURE=1``).
+        max_frame_bytes: The largest message accepted from a peer that has proved the key
+            (``SEPPO_MAX_FRAME_BYTES``).
+        tls_on_loopback: Use TLS on loopback, too (``PYRO_SSL=1``).
+        server_tls: What we show to clients (``PYRO_SSL_SERVERCERT``, ``PYRO_SSL_SERVERKEY``,
+            ``PYRO_SSL_SERVERKEYPASSWD``, ``PYRO_SSL_CACERTS``).
+        client_tls: What we show to servers (``PYRO_SSL_CLIENTCERT``, ``PYRO_SSL_CLIENTKEY``,
+            ``PYRO_SSL_CLIENTKEYPASSWD``, ``PYRO_SSL_CACERTS``).
     """
 
     ns_host: str = "127.0.0.1"
@@ -43,6 +71,12 @@ class Settings:
     lookahead_bytes: int = 64 * MIB
     connect_timeout: float = 1.0
     max_file_size: int = 0
+    key_file: str = ""
+    insecure: bool = False
+    max_frame_bytes: int = 16 * GIB
+    tls_on_loopback: bool = False
+    server_tls: TlsFiles = TlsFiles()
+    client_tls: TlsFiles = TlsFiles()
 
     @classmethod
     def load(
@@ -68,12 +102,37 @@ class Settings:
             lookahead_bytes=_integer(env, "SEPPO_LOOKAHEAD_BYTES", default.lookahead_bytes, 1),
             connect_timeout=_number(env, "SEPPO_CONNECT_TIMEOUT", default.connect_timeout),
             max_file_size=_integer(env, "SEPPO_MAX_FILE_SIZE", default.max_file_size, 0),
+            key_file=env.get("SEPPO_KEY_FILE", default.key_file),
+            insecure=_truth(env, "SEPPO_INSECURE"),
+            max_frame_bytes=_integer(env, "SEPPO_MAX_FRAME_BYTES", default.max_frame_bytes, 1),
+            tls_on_loopback=_truth(env, "PYRO_SSL"),
+            server_tls=TlsFiles(
+                env.get("PYRO_SSL_CACERTS", ""),
+                env.get("PYRO_SSL_SERVERCERT", ""),
+                env.get("PYRO_SSL_SERVERKEY", ""),
+                env.get("PYRO_SSL_SERVERKEYPASSWD", ""),
+            ),
+            client_tls=TlsFiles(
+                env.get("PYRO_SSL_CACERTS", ""),
+                env.get("PYRO_SSL_CLIENTCERT", ""),
+                env.get("PYRO_SSL_CLIENTKEY", ""),
+                env.get("PYRO_SSL_CLIENTKEYPASSWD", ""),
+            ),
         )
 
 
 def _host(name: str) -> str:
     # "localhost" may resolve to ::1 first, where pyro5-ns and our workers do not listen.
     return "127.0.0.1" if name in ("", "localhost") else name
+
+
+def _truth(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name, "").strip().lower()
+    if text in ("1", "on", "yes", "true"):
+        return True
+    if text in ("", "0", "off", "no", "false"):
+        return False
+    raise ConfigurationError(name, repr(text), "1 or 0 is needed")
 
 
 def _number(env: Mapping[str, str], name: str, default: float) -> float:

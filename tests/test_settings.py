@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from seppo.errors import ConfigurationError
-from seppo.settings import MIB, Settings
+from seppo.settings import MIB, Settings, TlsFiles
 
 
 def test_an_empty_environment_gives_the_defaults():
@@ -75,3 +75,27 @@ def test_settings_are_frozen_and_can_be_keys():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().group = "other"  # type: ignore[misc]
     assert {Settings(): 1}[Settings.load({})] == 1
+
+
+def test_pyros_own_names_say_where_certificates_are():
+    env = {
+        "PYRO_SSL": "on",
+        "PYRO_SSL_CACERTS": "ca",
+        "PYRO_SSL_SERVERCERT": "sc",
+        "PYRO_SSL_SERVERKEY": "sk",
+        "PYRO_SSL_CLIENTCERT": "cc",
+        "PYRO_SSL_CLIENTKEY": "ck",
+        "PYRO_SSL_CLIENTKEYPASSWD": "secret",
+    }
+    loaded = Settings.load(env)
+    assert loaded.tls_on_loopback
+    assert loaded.server_tls == TlsFiles("ca", "sc", "sk")
+    assert loaded.client_tls == TlsFiles("ca", "cc", "ck", "secret")
+    assert "secret" not in repr(loaded)
+
+
+def test_security_is_not_switched_off_by_a_misunderstanding():
+    assert not Settings.load({"SEPPO_INSECURE": ""}).insecure
+    assert Settings.load({"SEPPO_INSECURE": "1"}).insecure
+    with pytest.raises(ConfigurationError, match="SEPPO_INSECURE"):
+        Settings.load({"SEPPO_INSECURE": "maybe"})

@@ -7,21 +7,27 @@ listed in ``WORKER_CHECKS`` and are run for every worker that answers.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import seppo
-from seppo.errors import NameServerError, SeppoError
+from seppo.cli.security import add_key_file, with_key_file
+from seppo.errors import NameServerError, SecurityError, SeppoError
 from seppo.interfaces.parallel import map_parallel
 from seppo.payload.bundle import environment_here
 from seppo.payload.protocol import PROTOCOL_VERSION, Welcome, from_frame
 from seppo.settings import Settings
+from seppo.transport.credentials import Credentials
+from seppo.transport.keyfile import key_path
 from seppo.transport.nameserver import Entry, NameServer
 from seppo.transport.proxy import attach, call
 from seppo.transport.stream import Stream
+from seppo.transport.tls import is_loopback
 
 ASKED_AT_ONCE = 32
 PATIENCE = 5.0  # seconds for each question
@@ -58,12 +64,14 @@ class Patient:
 
     Attributes:
         entry: Where it is.
+        credentials: What it has proved the key to.
         health: What it says of itself.
         asked: When it was asked, by the clock here.
         answered: When the answer was here.
     """
 
     entry: Entry
+    credentials: Credentials
     health: dict[str, Any]
     asked: float
     answered: float
@@ -78,25 +86,29 @@ def add_parser(verbs: Any) -> None:
         "One line for each check, and what to do where one fails; exit code 1 if any did.",
     )
     parser.add_argument("--group", help="only the workers of this group")
+    add_key_file(parser)
     parser.set_defaults(verb="doctor", execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run all checks, print what each finds, and return the exit code."""
-    settings = Settings.load(group=arguments.group)
+    settings = with_key_file(Settings.load(group=arguments.group), arguments)
+    if arguments.key_file is not None:
+        os.environ["SEPPO_KEY_FILE"] = arguments.key_file  # for the tiny map
+    credentials = Credentials(settings)
     failed = False
-    entries: list[Entry] = []
 
     def tell(finding: Finding) -> None:
         nonlocal failed
         failed = failed or not finding.is_well
         print(finding, flush=True)
 
-    finding, entries = check_nameserver(settings, arguments.group)
+    tell(check_key(settings, credentials))
+    finding, entries = check_nameserver(settings, credentials, arguments.group)
     tell(finding)
     if entries:
         with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-            for findings in pool.map(check_worker, entries):
+            for findings in pool.map(partial(check_worker, credentials), entries):
                 for finding in findings:
                     tell(finding)
         for group in sorted({entry.facts.get("group", settings.group) for entry in entries}):
@@ -104,12 +116,27 @@ def execute(arguments: argparse.Namespace) -> int:
     return int(failed)
 
 
-def check_nameserver(settings: Settings, group: str | None) -> tuple[Finding, list[Entry]]:
+def check_key(settings: Settings, credentials: Credentials) -> Finding:
+    """See whether the shared key can be had and may be used."""
+    what = f"shared key {key_path(settings)}"
+    try:
+        _ = credentials.key
+    except SecurityError as error:
+        return Finding(what, False, str(error), "look at it with 'seppo keys show'")
+    return Finding(what, True, "it is there, and for you alone")
+
+
+def check_nameserver(
+    settings: Settings, credentials: Credentials, group: str | None
+) -> tuple[Finding, list[Entry]]:
     """Ask the name server who is there."""
     where = f"{settings.ns_host}:{settings.ns_port}"
     what = f"name server at {where}"
     try:
-        entries = NameServer(settings).find(group)
+        entries = NameServer(settings, credentials).find(group)
+    except SecurityError as error:
+        fix = "copy the folder of the key from the name server's machine; see 'seppo keys'"
+        return Finding(what, False, str(error), fix), []
     except NameServerError as error:
         fix = (
             "start one with 'seppo nameserver', or set PYRO_NS_HOST and PYRO_NS_PORT to where "
@@ -123,20 +150,23 @@ def check_nameserver(settings: Settings, group: str | None) -> tuple[Finding, li
     return Finding(what, True, f"it knows {len(entries)} worker(s)"), entries
 
 
-def check_worker(entry: Entry) -> list[Finding]:
+def check_worker(credentials: Credentials, entry: Entry) -> list[Finding]:
     """Return what is found of one worker."""
-    finding, patient = check_reach(entry)
+    finding, patient = check_reach(credentials, entry)
     if patient is None:
         return [finding]
     return [finding, *(check(patient) for check in WORKER_CHECKS)]
 
 
-def check_reach(entry: Entry) -> tuple[Finding, Patient | None]:
-    """Make a control call, and wait for the answer."""
+def check_reach(credentials: Credentials, entry: Entry) -> tuple[Finding, Patient | None]:
+    """Prove the key to each other, make a control call, and wait for the answer."""
     what = f"{entry.name} at {entry.address.host}:{entry.address.port}"
     asked = time.time()
     try:
-        health = call(entry.address, "health", timeout=PATIENCE)
+        health = call(credentials, entry.address, "health", timeout=PATIENCE)
+    except SecurityError as error:
+        fix = "copy the folder of the key to that machine, or start its workers again"
+        return Finding(what, False, str(error), fix), None
     except TimeoutError as error:
         fix = "the worker hangs, or a firewall drops packets between here and there"
         return Finding(what, False, str(error), fix), None
@@ -150,15 +180,27 @@ def check_reach(entry: Entry) -> tuple[Finding, Patient | None]:
         fix = "another program listens there, or another seppo: install the same on both sides"
         return Finding(what, False, f"{type(error).__name__}: {error}", fix), None
     answered = time.time()
-    text = f"it answers in {1000 * (answered - asked):.0f} ms"
-    return Finding(what, True, text), Patient(entry, health, asked, answered)
+    text = f"it has the key, and answers in {1000 * (answered - asked):.0f} ms"
+    return Finding(what, True, text), Patient(entry, credentials, health, asked, answered)
+
+
+def check_encryption(patient: Patient) -> Finding:
+    """See whether others can read along."""
+    what = f"{patient.entry.name}, encryption"
+    host = patient.entry.address.host
+    if patient.credentials.is_encrypted(host):
+        return Finding(what, True, "TLS")
+    if is_loopback(host):
+        return Finding(what, True, "none, on loopback")
+    fix = "make certificates with 'seppo keys new', and go without --insecure and SEPPO_INSECURE"
+    return Finding(what, False, f"none, on {host}", fix)
 
 
 def check_channel(patient: Patient) -> Finding:
     """Open a data channel and wait for the greeting."""
     what = f"{patient.entry.name}, data channel"
     try:
-        sock = attach(patient.entry.address, PATIENCE)
+        sock = attach(patient.credentials, patient.entry.address, PATIENCE)
         try:
             welcome = from_frame(Stream(sock).receive_one(PATIENCE))
         finally:
@@ -230,6 +272,7 @@ def _told(size: int | None) -> str:
 
 
 WORKER_CHECKS: list[Callable[[Patient], Finding]] = [
+    check_encryption,
     check_channel,
     check_way_back,
     check_clock,

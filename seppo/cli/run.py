@@ -7,16 +7,22 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from seppo.cli.worker import add_count, workers_wanted
 from seppo.payload.place import INSIDE
 from seppo.settings import Settings
-from seppo.transport.registry import NameServerThread
-from seppo.worker.launcher import launcher
+from seppo.transport.credentials import Credentials
+from seppo.transport.keyfile import ensure_key
+from seppo.transport.registry import NameServerThread, ignore_warnings_of_parsers
+from seppo.worker.launcher import Launcher, launcher
 from seppo.worker.supervisor import Supervisor
 
 START = 30.0  # seconds that the workers may take until they are ready
@@ -45,10 +51,26 @@ def execute(arguments: argparse.Namespace) -> int:
         raise OSError(f"there is no script {arguments.script!r}")
     count = workers_wanted(arguments.count)
     workers_launcher = launcher()  # forks: before the name server starts threads
-    nameserver = NameServerThread("127.0.0.1", 0)
-    settings = replace(
-        Settings.load(), host="127.0.0.1", ns_host=nameserver.host, ns_port=nameserver.port
-    )
+    with _throw_away_key() as key_file:
+        return _run_with(arguments, workers_launcher, count, key_file)
+
+
+@contextmanager
+def _throw_away_key() -> Iterator[str]:
+    """Give the path of a key that nobody else has, and that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="seppo-") as folder:  # its mode is 0700
+        path = Path(folder) / "key"
+        ensure_key(path)
+        yield str(path)
+
+
+def _run_with(
+    arguments: argparse.Namespace, workers_launcher: Launcher, count: int, key_file: str
+) -> int:
+    settings = replace(Settings.load(), host="127.0.0.1", key_file=key_file)
+    ignore_warnings_of_parsers()
+    nameserver = NameServerThread("127.0.0.1", 0, Credentials(settings))
+    settings = replace(settings, ns_host=nameserver.host, ns_port=nameserver.port)
     supervisor = Supervisor(settings, count, workers_launcher=workers_launcher)
     thread = threading.Thread(target=_supervise, args=(supervisor,), name="seppo-supervisor")
     thread.start()
@@ -75,6 +97,7 @@ def _run_script(arguments: argparse.Namespace, settings: Settings) -> int:
         **{name: value for name, value in os.environ.items() if name != INSIDE},
         "PYRO_NS_HOST": settings.ns_host,
         "PYRO_NS_PORT": str(settings.ns_port),
+        "SEPPO_KEY_FILE": settings.key_file,
     }
     with subprocess.Popen([*command, *arguments.arguments], env=environ) as script:
 

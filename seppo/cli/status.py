@@ -9,11 +9,14 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from seppo.cli.security import add_key_file, with_key_file
+from seppo.errors import SecurityError
 from seppo.settings import Settings
+from seppo.transport.credentials import Credentials
 from seppo.transport.nameserver import Entry, NameServer
 from seppo.transport.proxy import call
 
-COLUMNS = ("name", "host", "pid", "group", "python", "state", "items")
+COLUMNS = ("name", "host", "pid", "group", "python", "address", "encrypted", "state", "items")
 ASKED_AT_ONCE = 32
 
 
@@ -27,15 +30,17 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--group", help="only the workers of this group")
     parser.add_argument("--json", action="store_true", help="as one JSON document")
+    add_key_file(parser)
     parser.set_defaults(verb="status", execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Ask the name server, then every worker, and print what they say."""
-    settings = Settings.load()
-    entries = NameServer(settings).find(arguments.group)
+    settings = with_key_file(Settings.load(), arguments)
+    credentials = Credentials(settings)
+    entries = NameServer(settings, credentials).find(arguments.group)
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        rows = list(pool.map(lambda entry: _ask(entry, settings.connect_timeout), entries))
+        rows = list(pool.map(lambda entry: _ask(credentials, entry, settings), entries))
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return 0
@@ -47,7 +52,7 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _ask(entry: Entry, timeout: float) -> dict[str, Any]:
+def _ask(credentials: Credentials, entry: Entry, settings: Settings) -> dict[str, Any]:
     """Return what a worker says of itself; of one that does not answer, what is known."""
     row: dict[str, Any] = {
         "name": entry.name,
@@ -56,20 +61,23 @@ def _ask(entry: Entry, timeout: float) -> dict[str, Any]:
         "group": entry.facts.get("group", "?"),
         "python": entry.facts.get("python", "?"),
         "address": f"{entry.address.host}:{entry.address.port}",
-        "encrypted": False,
+        "encrypted": "?",
         "items": "?",
     }
     asked = time.monotonic()
     try:
-        info = call(entry.address, "info", timeout=timeout)
+        info = call(credentials, entry.address, "info", timeout=settings.connect_timeout)
     except TimeoutError:
         return {**row, "state": "silent"}
+    except SecurityError as error:  # also when the key is another one
+        return {**row, "state": "refused", "error": str(error)}
     except Exception as error:  # anything may listen where a worker once did
         return {**row, "state": "gone", "error": str(error)}
     return {
         **row,
         "pid": info["pid"],
         "state": "busy" if info["busy"] else "idle",
+        "encrypted": "yes" if info["encrypted"] else "no",
         "items": info["items_done"],
         "clients": info["clients"],
         "answered_in": round(time.monotonic() - asked, 4),

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
+from seppo.cli.security import add_insecure, add_key_file, warn_if_insecure, with_key_file
 from seppo.errors import ConfigurationError
 from seppo.settings import Settings
 from seppo.worker.process import cpus
@@ -32,6 +33,8 @@ def add_parser(verbs: Any) -> None:
         "--max-file-size", type=size, metavar="SIZE",
         help="largest file that is taken from clients: bytes, or 10K, 20M, 3G (default: any)",
     )  # fmt: skip
+    add_key_file(parser)
+    add_insecure(parser)
     parser.set_defaults(verb="worker", execute=execute)
 
 
@@ -77,16 +80,18 @@ def workers_wanted(count: int | None) -> int:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Supervise workers until told to stop."""
-    settings = Settings.load(group=arguments.group)
+    settings = with_key_file(Settings.load(group=arguments.group), arguments)
     if arguments.host is not None:
         settings = replace(settings, host=arguments.host)
     if arguments.max_file_size is not None:
         os.environ["SEPPO_MAX_FILE_SIZE"] = str(arguments.max_file_size)  # workers inherit it
     count = workers_wanted(arguments.count)
     supervisor = Supervisor(settings, count, arguments.name, arguments.port)
+    warn_if_insecure("worker", settings, supervisor.address.host)
+    encrypted = "encrypted" if supervisor.is_encrypted else "not encrypted"
     print(
-        f"{count} worker(s) of group {settings.group!r} listen on {settings.host}, not "
-        f"encrypted; name server {settings.ns_host}:{settings.ns_port}; Ctrl-C stops them",
+        f"{count} worker(s) of group {settings.group!r} listen on {settings.host}, "
+        f"{encrypted}; name server {settings.ns_host}:{settings.ns_port}; Ctrl-C stops them",
         flush=True,
     )
     supervisor.run()

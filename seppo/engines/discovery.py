@@ -8,6 +8,7 @@ one delays nobody.
 from __future__ import annotations
 
 import logging
+import random
 import sys
 import threading
 import time
@@ -16,18 +17,22 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from seppo.errors import NameServerError, ProtocolError
+from seppo.errors import NameServerError, ProtocolError, SecurityError, SeppoError
 from seppo.payload.protocol import PROTOCOL_VERSION, Welcome, from_frame
 from seppo.settings import Settings
 from seppo.transport.address import Address
+from seppo.transport.credentials import Credentials
 from seppo.transport.nameserver import Entry, NameServer
-from seppo.transport.proxy import attach
+from seppo.transport.proxy import attach, knock
 from seppo.transport.stream import Stream
 
 log = logging.getLogger(__name__)
 
 INTERVAL = 1.0  # seconds between looks while there are jobs; joining takes less than 2 s
 CONNECTORS = 32  # threads that connect; a thousand workers on one host take well under 1 s
+MOST_CONNECTORS = 256  # threads, when those that there are all wait for the dead
+HELD_UP = 0.1  # seconds without any news, after which there are more of them
+WAIT_FOR_ALL = 10.0  # seconds that the first call waits while entries have not been tried
 SILENT = 5.0  # seconds until an address that did not answer in time is tried again
 STRAGGLERS = 0.25  # seconds that the first call waits for more workers after the first one
 
@@ -58,12 +63,13 @@ class Discovery:
         is_known: Callable[[Address], bool],
     ) -> None:
         self._settings = settings
-        self._nameserver = NameServer(settings)
+        self._credentials = Credentials(settings)
+        self._nameserver = NameServer(settings, self._credentials)
         self._on_arrival = on_arrival
         self._is_known = is_known
         self._changed = threading.Condition()  # guards the five below
         self._trying: set[Address] = set()
-        self._refusals: dict[Address, str] = {}  # live, but not for us
+        self._refusals: dict[Address, SeppoError] = {}  # live, but not for us
         self._silent: dict[Address, float] = {}  # did not answer; when to try again
         self._n_connectors = 0
         self._ticker: threading.Thread | None = None
@@ -76,27 +82,33 @@ class Discovery:
         """Where the name server is, for messages."""
         return self._nameserver.location
 
-    def look_once(self) -> list[str]:
+    def look_once(self) -> list[SeppoError]:
         """Find and connect, and wait until somebody is there or nobody can be.
 
         Returns:
-            What the workers said that live but refuse us, when no worker is connected.
+            Why those workers that live cannot be used, when no worker is connected.
 
         Raises:
             NameServerError: If the name server cannot be asked.
+            SecurityError: If it cannot prove that it belongs here.
         """
         entries = self._nameserver.find(self._settings.group)
         addresses = {entry.address for entry in entries}
         self._try(entries)
-        deadline = time.monotonic() + 2 * self._settings.connect_timeout
+        began = time.monotonic()
+        deadline = began + 2 * self._settings.connect_timeout
         with self._changed:
             while self._trying & addresses:
-                arrived = any(map(self._is_known, addresses))
-                if arrived:
-                    deadline = min(deadline, time.monotonic() + STRAGGLERS)
-                left = deadline - time.monotonic()
-                if left <= 0 or (not self._changed.wait(left) and arrived):
+                now = time.monotonic()
+                if any(map(self._is_known, addresses)):
+                    deadline = min(deadline, now + STRAGGLERS)
+                elif not self._entries.empty():  # the dead hold us up: it is nobody's fault
+                    longer = now + 2 * self._settings.connect_timeout
+                    deadline = min(longer, began + WAIT_FOR_ALL)
+                if deadline <= now:
                     break
+                if not self._changed.wait(min(deadline - now, HELD_UP)):
+                    self._hire(CONNECTORS)
             if any(map(self._is_known, addresses)):
                 return []
             return [why for address, why in self._refusals.items() if address in addresses]
@@ -122,11 +134,15 @@ class Discovery:
                 continue
             try:
                 self._try(self._nameserver.find(self._settings.group))
-            except NameServerError as error:
+            except (NameServerError, SecurityError) as error:
                 log.debug("%s", error)  # the workers that are connected do without it
 
     def _try(self, entries: Collection[Entry]) -> None:
+        # In any order, lest false names that sort first are always first; but those last that
+        # have kept us waiting before.
+        entries = random.Random().sample(list(entries), len(entries))
         with self._changed:
+            entries.sort(key=lambda entry: entry.address in self._silent)
             for entry in entries:
                 if entry.address in self._trying or self._is_known(entry.address):
                     continue
@@ -135,10 +151,18 @@ class Discovery:
                 self._trying.add(entry.address)
                 self._entries.put(entry)
                 if self._n_connectors < min(CONNECTORS, len(self._trying)):
-                    self._n_connectors += 1
-                    threading.Thread(
-                        target=self._connect_all, name="seppo-connect", daemon=True
-                    ).start()
+                    self._hire(1)
+            found = {entry.address for entry in entries}
+            for told in (self._silent, self._refusals):  # of others nobody wants to know
+                for address in told.keys() - found:
+                    del told[address]
+
+    def _hire(self, n_wanted: int) -> None:
+        """Have more threads connect, if there is anything to do for them."""
+        room = MOST_CONNECTORS - self._n_connectors
+        for _ in range(min(n_wanted, room, self._entries.qsize())):
+            self._n_connectors += 1
+            threading.Thread(target=self._connect_all, name="seppo-connect", daemon=True).start()
 
     def _connect_all(self) -> None:
         """Connect to entries as long as there are any."""
@@ -151,9 +175,9 @@ class Discovery:
             refusal = None
             try:
                 self._on_arrival(self._connect(entry))
-            except ProtocolError as error:
-                refusal = f"{entry.name}: {error}"
-                self._warn_once(refusal)
+            except (ProtocolError, SecurityError) as error:
+                refusal = type(error)(f"{entry.name} at {entry.address}: {error}")
+                self._warn_once(str(refusal))
             except TimeoutError as error:
                 log.info("%s (%s): %s", entry.address, entry.name, error)
                 with self._changed:
@@ -171,15 +195,16 @@ class Discovery:
                     self._changed.notify_all()
 
     def _connect(self, entry: Entry) -> Arrival:
+        timeout = self._settings.connect_timeout
         if not entry.speaks_our_protocol:
+            knock(entry.address, timeout)  # one that is dead is none that refuses us
             raise ProtocolError(
                 f"it speaks protocol {entry.facts.get('protocol', '?')}, this is "
                 f"{PROTOCOL_VERSION}: install the same seppo on both sides"
             )
-        timeout = self._settings.connect_timeout
-        sock = attach(entry.address, timeout)
+        sock = attach(self._credentials, entry.address, timeout)
         try:
-            stream = Stream(sock)
+            stream = Stream(sock, self._settings.max_frame_bytes)
             welcome = _greeting(stream, timeout)
             python = str(welcome.info.get("python", "?"))
             ours = f"{sys.version_info.major}.{sys.version_info.minor}"

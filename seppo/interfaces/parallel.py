@@ -90,6 +90,7 @@ def map_parallel(
             workers are gone and none comes back for 20 seconds.
         SetupError: From ``next()``, once, if ``initializer`` fails or a file cannot be sent.
         ProtocolError: If there are workers, but none that this client can work with.
+        SecurityError: If there are workers, but none that holds the same key.
         ValueError, TypeError: If an argument makes no sense.
 
     Inside a worker the map runs serially, unless ``group`` names another group.

@@ -31,6 +31,8 @@ def start_seppo_enslaved_server(
     Raises:
         ConfigurationError: If ``port`` is not a port.
         OSError: If the address cannot be listened on.
+        SecurityError: If the address is not of loopback and there are no certificates for
+            TLS, or the shared key cannot be made or used.
         RuntimeError: If the worker dies again and again before it is ready.
     """
     if not 0 <= port < 65536:

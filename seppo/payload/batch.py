@@ -25,6 +25,8 @@ from seppo.payload.serialize import PLAIN_TYPES, Buffer, Packed, Pickler, own_mo
 
 WHOLE, EACH = 0, 1
 
+_READY_TYPES = PLAIN_TYPES | {Packed, Failure}
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -47,6 +49,21 @@ def is_plain(values: Sequence[Any]) -> bool:
         return PLAIN_TYPES.issuperset(map(type, values))
     except TypeError:  # a type that cannot be hashed: its metaclass has __eq__ alone
         return False
+
+
+def count_ready(values: Sequence[Any]) -> int:
+    """Return how many of the first values can be packed without running user code."""
+    if is_plain(values):
+        return len(values)
+    n = 0
+    try:
+        for value in values:
+            if type(value) not in _READY_TYPES:
+                break
+            n += 1
+    except TypeError:  # as above
+        pass
+    return n
 
 
 def pack_whole(values: Any, count: int, seen: set[str] | None = None) -> Batch:
@@ -73,6 +90,9 @@ def pack_values(
     """
     if is_plain(values):
         return pack_plain(list(values))
+    if count_ready(values) == len(values):
+        # Past the lock of the user's modules: an item may hold it while its result is packed.
+        return join([v if type(v) is Packed else Packed(pickle.dumps(v, 5)) for v in values])
     with own_modules_by_value():
         pickler = Pickler(seen=seen)
         return join(
@@ -124,6 +144,7 @@ class Unpacker:
     def __init__(self, batch: Batch, name: Callable[[int], str]) -> None:
         self.count = batch.count
         self.position = 0
+        self.limit = batch.count  # values from here on are not wanted; any thread may lower it
         self.has_failures = False  # whether a value that was taken is a Failure
         self._name = name
         self._batch = batch
@@ -149,11 +170,17 @@ class Unpacker:
         self._at = self._next_buffer = 0
 
     def take(self, n: int) -> list[Any]:
-        """Return the next ``n`` values, or as many as are left."""
+        """Return the next ``n`` values, or as many as are left and wanted."""
         first, stop = self.position, min(self.position + n, self.count)
-        self.position = stop
         if self._batch.kind == EACH:
-            return [self._load_next(i) for i in range(first, stop)]
+            values: list[Any] = []
+            for i in range(first, stop):
+                if i >= self.limit:
+                    break
+                values.append(self._load_next(i))
+            self.position = first + len(values)
+            return values
+        self.position = stop
         if self._whole is None:
             parts = self._batch.parts
             try:

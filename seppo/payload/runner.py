@@ -23,7 +23,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from seppo.payload.batch import Unpacker, is_plain, pack_one
+from seppo.payload.batch import Unpacker, count_ready, is_plain, pack_one
 from seppo.payload.outcome import Failure, Interrupted
 from seppo.payload.protocol import Chunk
 from seppo.payload.serialize import PLAIN_TYPES, Packed, Pickler, own_modules_by_value
@@ -83,6 +83,7 @@ class ChunkRun:
         interruptible: Whether our signal's handler may raise ``Interrupted`` now.
         was_given_back: Whether some of its items were given back, or dropped.
         is_unwanted: Whether nobody waits for its outcomes any more.
+        unwanted_at: Since when.
         is_plain: Whether all outcomes so far are of plain types; certain between bursts.
         told: Outcomes that were sent; for whoever sends them.
     """
@@ -97,12 +98,15 @@ class ChunkRun:
         self.is_plain = True
         self.was_given_back = False
         self.is_unwanted = False
+        self.unwanted_at = 0.0
         self.told = 0
         self._load_function = load
         self._func: Callable[..., Any] | Failure | None = None
         self._pace = pace
         self._is_forked = False  # this is a child that user code has forked
-        self._runs_one = False  # an item runs outside of a C loop
+        # An item has begun outside of a C loop. Loading the function and unpacking are part
+        # of it: whoever was given back everything would not interrupt that user code.
+        self._runs_one = False
         self._lock = threading.Lock()  # between beginning a burst and giving back the rest
         self._stop = chunk.count  # items from here on are not to begin
         self._unpackers = [Unpacker(column, self._name) for column in chunk.columns]
@@ -113,6 +117,7 @@ class ChunkRun:
         self._values: list[Any] = []
         self._base = 0
         self._taken = 0
+        self._has_unpacked = False  # some may be objects that are still to be packed
         # Of the burst under way: its first item, its list, and the iterator over that.
         self._first = 0
         self._source: list[Any] | None = None
@@ -146,6 +151,8 @@ class ChunkRun:
         first = self.done
         self.interruptible = True
         try:
+            with self._lock:
+                self._runs_one = self._stop > first
             if self._func is None:
                 self._func = self._load_function()
             n = self._load(min(self._pace.items, self._stop - self.done))
@@ -158,6 +165,7 @@ class ChunkRun:
         finally:
             self.interruptible = False
             self.burst_at = None
+            self._runs_one = False
         spent = time.perf_counter() - started
         with self._lock:
             self.seconds += spent
@@ -168,7 +176,8 @@ class ChunkRun:
         if self._next_loaded >= len(self._loaded[0]) and wanted > 0:
             self._loaded = [unpacker.take(wanted) for unpacker in self._unpackers]
             self._next_loaded = 0
-        return min(wanted, len(self._loaded[0]) - self._next_loaded)
+        # The columns differ when the rest was given back in the middle of this.
+        return min(wanted, min(map(len, self._loaded)) - self._next_loaded)
 
     def _has_failures(self) -> bool:
         return any(unpacker.has_failures for unpacker in self._unpackers)
@@ -182,6 +191,7 @@ class ChunkRun:
         """Have items fail that cannot be run, unless they were given back just now."""
         with self._lock:
             n = min(n, self._stop - self.done)
+            self._runs_one = False
             self._values.extend([failure] * n)
             self._next_loaded += n
             self.is_plain = False
@@ -196,6 +206,7 @@ class ChunkRun:
                 return
             del source[self._stop - self.done :]
             self._drop_taken()
+            self._runs_one, self._has_unpacked = False, True
             self._first, self._source, self._iterator = self.done, source, iterator
         values = self._values
         calls = map(func, iterator, *columns[1:])
@@ -225,16 +236,15 @@ class ChunkRun:
         at = self._first - self._base
         new = self._values[at:] if at else self._values
         if is_plain(new):
+            self._has_unpacked = False
             return
         self.is_plain = False
         for i, value in enumerate(list(new)):
             if type(value) not in PLAIN_TYPES and type(value) is not Failure:
                 self._pace.packs_each = True
                 packed = self._pace.pack(value, True, self._name_result, self._first + i)
-                with self._lock:  # it may have been taken and dropped meanwhile
-                    at = self._first + i - self._base
-                    if at >= 0:
-                        self._values[at] = packed
+                self._values[at + i] = packed
+        self._has_unpacked = False
 
     def _call_each(self, func: Callable[..., Any], n: int, started: float) -> None:
         """Run up to ``n`` items one by one, each result packed before the next item."""
@@ -307,20 +317,30 @@ class ChunkRun:
                 state = self._iterator.__reduce__()
                 kept = self._first + state[2] if len(state) == 3 else self.done
             else:
-                kept = self.done + self._runs_one
+                # What is not wanted does not begin after it was unpacked.
+                kept = self.done + (self._runs_one and not self.is_unwanted)
             self._stop = min(self._stop, max(kept, self.done))
+            for unpacker in self._unpackers:
+                unpacker.limit = self._stop
             self.was_given_back = True
             return self._stop
 
     def abandon(self) -> None:
         """Let no further item begin, and forget what comes of the one that runs."""
-        self.is_unwanted = True
+        if not self.is_unwanted:
+            self.unwanted_at = time.perf_counter()
+            self.is_unwanted = True
         self.give_back()
 
     def take_outcomes(self) -> tuple[list[Any], float]:
-        """Return the outcomes not yet taken, in order, and the seconds not yet told."""
+        """Return outcomes not yet taken, in order, and the seconds not yet told.
+
+        The first that is still to be packed, which is the running thread's, ends them.
+        """
         with self._lock:
             values = self._values[self._taken - self._base :]
+            if self._has_unpacked:
+                del values[count_ready(values) :]
             self._taken += len(values)
             seconds, self.seconds = self.seconds, 0.0
             return values, seconds

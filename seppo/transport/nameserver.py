@@ -3,6 +3,9 @@
 Every call opens a connection of its own and closes it again: a plain ``pyro5-ns`` serves
 80 connections at a time, and a worker that kept one would lock others out. Nothing is
 ever broadcast, so that a missing name server is known at once.
+
+A name server is not trusted: its entries are hints, parsed strictly, and whoever is found
+under one still has to prove the shared key.
 """
 
 from __future__ import annotations
@@ -12,18 +15,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from Pyro5 import errors as pyro_errors
-
-from seppo.errors import NameServerError, ProtocolError
+from seppo.errors import NameServerError, ProtocolError, SecurityError
 from seppo.payload.protocol import PROTOCOL_VERSION
 from seppo.settings import Settings
 from seppo.transport.address import Address
-from seppo.transport.proxy import call
+from seppo.transport.credentials import Credentials
+from seppo.transport.proxy import ask_nameserver
 
 log = logging.getLogger(__name__)
 
 PYRO_NAME = "Pyro.NameServer"
 MARK = "seppo"  # the metadata tag that every entry of ours carries
+
+
+MOST_WARNINGS = 20  # of entries that make no sense, once each; anybody can make more
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,18 @@ class Entry:
 
 
 class NameServer:
-    """The name server that the settings name."""
+    """The name server that the settings name.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: Where it is.
+        credentials: Certificates, for one off loopback; None for those of the settings.
+    """
+
+    def __init__(self, settings: Settings, credentials: Credentials | None = None) -> None:
+        self._credentials = credentials or Credentials(settings)
         self._address = Address(PYRO_NAME, settings.ns_host, settings.ns_port)
         self._timeout = settings.connect_timeout
+        self._warned: set[str] = set()
 
     @property
     def location(self) -> str:
@@ -82,16 +94,20 @@ class NameServer:
             NameServerError: If the name server cannot be asked.
         """
         tags = [MARK] if group is None else [MARK, f"seppo.group={group}"]
-        answer = self._call("yplookup", tags)
+        answer = self._call("yplookup", tags, None, True)
+        if not isinstance(answer, dict):
+            raise NameServerError(self.location, "its answer is no list of workers")
         entries = []
         for name, value in sorted(answer.items()):
             try:
                 uri, metadata = value
-                address = Address.parse(str(uri))
+                if not name.isprintable():
+                    raise ValueError("an odd name")
+                entries.append(Entry(name, Address.parse(str(uri)), _facts(metadata)))
             except (ProtocolError, TypeError, ValueError) as error:
-                log.warning("ignoring the name server's entry %.100r: %s", name, error)
-                continue
-            entries.append(Entry(name, address, _facts(metadata)))
+                if name not in self._warned and len(self._warned) < MOST_WARNINGS:
+                    self._warned.add(name)
+                    log.warning("ignoring the name server's entry %.100r: %s", name, error)
         return entries
 
     def names(self) -> set[str]:
@@ -100,12 +116,19 @@ class NameServer:
         Raises:
             NameServerError: If the name server cannot be asked.
         """
-        return set(self._call("yplookup", [MARK], None, False))
+        answer = self._call("yplookup", [MARK], None, False)
+        if not isinstance(answer, dict):
+            raise NameServerError(self.location, "its answer is no list of workers")
+        return set(answer)
 
     def _call(self, method: str, *args: Any) -> Any:
         try:
-            return call(self._address, method, *args, timeout=self._timeout)
-        except (OSError, pyro_errors.PyroError) as error:
+            return ask_nameserver(
+                self._credentials, self._address, method, *args, timeout=self._timeout
+            )
+        except SecurityError:
+            raise
+        except OSError as error:
             raise NameServerError(self.location, str(error)) from error
 
 
@@ -113,6 +136,6 @@ def _facts(metadata: Any) -> dict[str, str]:
     facts = {}
     for tag in metadata or ():
         key, equals, value = str(tag).partition("=")
-        if equals and key.startswith("seppo."):
+        if equals and key.startswith("seppo.") and value.isprintable():  # it may get printed
             facts[key.removeprefix("seppo.")] = value
     return facts

@@ -17,7 +17,7 @@ from functools import partial
 from seppo.errors import ProtocolError
 from seppo.payload.batch import pack_plain, pack_values
 from seppo.payload.buffers import BufferPool
-from seppo.payload.frames import Frame
+from seppo.payload.frames import MAX_FRAME, Frame
 from seppo.payload.function import SHARED_FROM, PackedFunction
 from seppo.payload.protocol import (
     FUNCTION,
@@ -58,6 +58,7 @@ class Channel:
         sock: The connection.
         functions: What functions are known, to all clients of the worker.
         code: Their bundles.
+        max_frame_bytes: The largest message accepted.
 
     Attributes:
         running: The chunk that has begun, if any.
@@ -69,7 +70,11 @@ class Channel:
     """
 
     def __init__(
-        self, sock: socket.socket, functions: FunctionCache, code: CodeStore | None = None
+        self,
+        sock: socket.socket,
+        functions: FunctionCache,
+        max_frame_bytes: int = MAX_FRAME,
+        code: CodeStore | None = None,
     ) -> None:
         self.lock = threading.RLock()
         self.running: ChunkRun | None = None
@@ -82,7 +87,7 @@ class Channel:
         self._pool = BufferPool()
         self._may_share = sharing_domain() is not None
         self._blocks: list[SharedBlock] = []  # of functions that are being received
-        self._stream = Stream(sock, allocate=self._allocate)
+        self._stream = Stream(sock, max_frame_bytes, self._allocate)
         self._functions = functions
         self._code = code or CodeStore()
         self._awaiting: dict[bytes, tuple[Known, set[bytes]]] = {}  # functions, files
@@ -108,7 +113,8 @@ class Channel:
     def begin_next(self) -> ChunkRun | None:
         """Return the chunk that runs, or begin the next; None if all was just taken back."""
         with self.lock:
-            if self.running is None:
+            if self.running is None or self.running.is_unwanted:
+                self.running = None
                 if not self.waiting:
                     return None
                 chunk, known = self.waiting.popleft()

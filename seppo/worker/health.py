@@ -8,19 +8,20 @@ import tempfile
 import time
 from typing import Any
 
-from seppo.errors import NameServerError
+from seppo.errors import NameServerError, SecurityError
 from seppo.payload.bundle import environment_here
 from seppo.settings import Settings
+from seppo.transport.credentials import Credentials
 from seppo.transport.nameserver import NameServer
 
 
-def health() -> dict[str, Any]:
+def health(settings: Settings, credentials: Credentials) -> dict[str, Any]:
     """Return clock, versions, free memory and disk, and whether the name server answers."""
     folder = tempfile.gettempdir()
     try:
-        NameServer(Settings.load()).names()
+        NameServer(settings, credentials).names()
         nameserver = ""
-    except NameServerError as error:
+    except (NameServerError, SecurityError) as error:
         nameserver = str(error)
     return {
         "time": time.time(),

@@ -15,12 +15,14 @@ import socket
 import sys
 import threading
 from collections.abc import MutableMapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import seppo
 from seppo.payload.place import enter_worker
 from seppo.payload.protocol import PROTOCOL_VERSION
 from seppo.settings import Settings
+from seppo.transport.credentials import Credentials
 from seppo.transport.daemon import ControlDaemon
 from seppo.worker.code import CodeStore
 from seppo.worker.health import health
@@ -42,6 +44,8 @@ THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
 )
 
+PASSWORDS = ("PYRO_SSL_SERVERKEYPASSWD", "PYRO_SSL_CLIENTKEYPASSWD")
+
 
 @dataclass(frozen=True)
 class WorkerConfig:
@@ -55,6 +59,8 @@ class WorkerConfig:
         threads: Threads for numerical libraries, unless the user has set them.
         ns_host: Host of the name server, for maps that the worker's items start.
         ns_port: Its port.
+        key_file: Where the shared key is. The key itself is on no command line.
+        insecure: Go without TLS off loopback.
     """
 
     name: str
@@ -64,6 +70,8 @@ class WorkerConfig:
     threads: int
     ns_host: str
     ns_port: int
+    key_file: str = ""
+    insecure: bool = False
 
     def to_json(self) -> str:
         """Return the configuration as one line."""
@@ -106,14 +114,22 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
         "supervisor": config.supervisor,
         "sharing": sharing_domain(),
     }
-    code = CodeStore(config.name, Settings.load().max_file_size or None)
-    service = WorkerService(facts, code)
+    settings = _settings(config)
+    credentials = Credentials(settings)
+    facts["encrypted"] = credentials.is_encrypted(config.host)
+    code = CodeStore(config.name, settings.max_file_size or None)
+    service = WorkerService(facts, settings.max_frame_bytes, code)
     daemon = ControlDaemon(
         OBJECT,
         config.host,
         0,
-        calls={"info": service.info, "ping": lambda: "pong", "health": health},
+        calls={
+            "info": service.info,
+            "ping": lambda: "pong",
+            "health": partial(health, settings, credentials),
+        },
         on_attach=service.attach,
+        credentials=credentials,
     )
     os.register_at_fork(after_in_child=service.leave_to_parent)
     os.register_at_fork(after_in_child=daemon.abandon)
@@ -127,9 +143,23 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
     service.serve()
 
 
+def _settings(config: WorkerConfig) -> Settings:
+    settings = replace(
+        Settings.load(), host=config.host, key_file=config.key_file, insecure=config.insecure
+    )
+    for name in PASSWORDS:
+        os.environ.pop(name, None)  # user code and what it starts need not know them
+    return settings
+
+
 def _prepare_process(config: WorkerConfig) -> None:
     limit_threads(os.environ, config.threads)
-    os.environ.update(PYRO_NS_HOST=config.ns_host, PYRO_NS_PORT=str(config.ns_port))
+    os.environ.update(
+        PYRO_NS_HOST=config.ns_host,
+        PYRO_NS_PORT=str(config.ns_port),
+        SEPPO_KEY_FILE=config.key_file,
+        SEPPO_INSECURE=str(int(config.insecure)),
+    )
     enter_worker(config.name, config.group)
     # Ctrl-C in a terminal is the supervisor's business. A handler, unlike SIG_IGN, is not
     # inherited by programs that user code starts.

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 
-from seppo.errors import NameServerError
+from seppo.errors import NameServerError, SecurityError
 from seppo.settings import Settings
+from seppo.transport.credentials import Credentials
 from seppo.transport.nameserver import Entry, NameServer
 
 log = logging.getLogger(__name__)
@@ -24,10 +25,11 @@ class Registrar:
 
     Args:
         settings: Where the name server is.
+        credentials: Certificates, for one off loopback.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._nameserver = NameServer(settings)
+    def __init__(self, settings: Settings, credentials: Credentials | None = None) -> None:
+        self._nameserver = NameServer(settings, credentials)
         self._wanted: dict[str, Entry] = {}
         self._unwanted: set[str] = set()
         self._registered: set[str] = set()
@@ -79,7 +81,7 @@ class Registrar:
                 if not self._is_reachable:
                     log.info("the name server at %s is back", self._nameserver.location)
                 self._is_reachable = True
-            except NameServerError as error:
+            except (NameServerError, SecurityError) as error:
                 if self._is_reachable:
                     log.warning("%s; trying again every %g s", error, INTERVAL)
                 self._is_reachable = False

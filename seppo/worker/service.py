@@ -30,6 +30,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from seppo.errors import ProtocolError
+from seppo.payload.frames import MAX_FRAME
 from seppo.payload.outcome import Interrupted
 from seppo.payload.protocol import Welcome
 from seppo.payload.runner import ChunkRun
@@ -55,11 +56,18 @@ class WorkerService:
 
     Args:
         facts: What clients are told about this worker.
+        max_frame_bytes: The largest message accepted from a client.
         code: The bundles of code; None for a store without limits.
     """
 
-    def __init__(self, facts: Mapping[str, Any], code: CodeStore | None = None) -> None:
+    def __init__(
+        self,
+        facts: Mapping[str, Any],
+        max_frame_bytes: int = MAX_FRAME,
+        code: CodeStore | None = None,
+    ) -> None:
         self._facts = dict(facts)
+        self._max_frame_bytes = max_frame_bytes
         self._functions = FunctionCache()
         self._code = code or CodeStore()
         self._channels: list[Channel] = []
@@ -88,16 +96,20 @@ class WorkerService:
 
     def attach(self, sock: socket.socket) -> None:
         """Serve a data channel until its client leaves; the attendant's life."""
-        channel = Channel(sock, self._functions, self._code)
+        channel = Channel(sock, self._functions, self._max_frame_bytes, self._code)
         channel.send(Welcome(self._facts))
         self._arrivals.put(channel)
         self._waker.wake()
         poll = select.poll()
         poll.register(sock, _HANG_UP)
         while not channel.is_closed:
-            if poll.poll(1000 * TICK):
+            try:
+                if poll.poll(1000 * TICK):
+                    channel.close()
+                self._look_after(channel)
+            except Exception:  # nobody else would interrupt what runs for this client
                 channel.close()
-            self._look_after(channel)
+                log.exception("a client is cut off")
         self._waker.wake()
         while not channel.is_released.wait(TICK):
             self._look_after(channel)
@@ -107,22 +119,32 @@ class WorkerService:
         began = run.burst_at if run is not None else None
         if run is None or began is None:
             return
-        lasted = time.perf_counter() - began
+        now = time.perf_counter()
+        lasted = now - began
         if run.is_unwanted and channel.running is run:
-            if lasted >= SWALLOWED:
-                log.error("an item cannot be interrupted: this worker ends")
-                os._exit(EXIT_STUCK)
+            if now - max(began, run.unwanted_at) >= SWALLOWED:
+                self._end()
             self._interrupt(run)
         elif lasted >= LONG_BURST:
             run.pause()
             if channel.receive():
-                self._interrupt(run)
-            if lasted >= LONG_ITEM:
+                self._interrupt(run)  # what waits behind it will begin soon
+            elif lasted >= LONG_ITEM:
                 channel.give_back_all()
             if channel.wants_write:
                 channel.flush()
             # The main thread may have come back meanwhile, and look at its sockets only.
             self._waker.wake()
+
+    def _end(self) -> None:
+        try:
+            # Not in this thread: the item may hold a lock that logging needs.
+            message = "an item cannot be interrupted: this worker ends"
+            teller = threading.Thread(target=log.error, args=(message,), daemon=True)
+            teller.start()
+            teller.join(TICK)
+        finally:
+            os._exit(EXIT_STUCK)
 
     def _interrupt(self, run: ChunkRun) -> None:
         if run.interruptible:

@@ -23,7 +23,9 @@ import seppo
 from seppo.payload.folder import remove_leftovers
 from seppo.settings import Settings
 from seppo.transport.address import Address
+from seppo.transport.credentials import Credentials
 from seppo.transport.daemon import ControlDaemon
+from seppo.transport.keyfile import key_path
 from seppo.transport.nameserver import Entry
 from seppo.transport.stream import Waker
 from seppo.worker.launcher import Ended, Launcher, Started, launcher
@@ -69,6 +71,7 @@ class Supervisor:
 
     Raises:
         OSError: If the address cannot be listened on.
+        SecurityError: If what is needed to listen there safely is missing.
     """
 
     def __init__(
@@ -82,10 +85,12 @@ class Supervisor:
         # Forks, so before anything starts a thread.
         self._launcher: Launcher = workers_launcher or launcher()
         self._settings = settings
+        self._key_file = str(key_path(settings).absolute())  # user code may change the folder
         self._name = name or socket.gethostname()
         self._threads = max(1, cpus() // n_workers)
         self._slots = [_Slot(number) for number in range(n_workers)]
-        self._registrar = Registrar(settings)
+        credentials = Credentials(settings)
+        self._registrar = Registrar(settings, credentials)
         self._waker = Waker()
         self._selector = selectors.DefaultSelector()
         self._stopping = False
@@ -93,8 +98,10 @@ class Supervisor:
         self._stillbirths = 0
         self._all_ready = threading.Event()  # set once every worker is ready, or none will be
         self._daemon = ControlDaemon(
-            OBJECT, settings.host, port, {"info": self.info, "ping": lambda: "pong"}
-        )
+            OBJECT, settings.host, port, {"info": self.info, "ping": lambda: "pong"},
+            credentials=credentials,
+        )  # fmt: skip
+        self.is_encrypted = credentials.is_encrypted(self._daemon.address.host)
 
     @property
     def address(self) -> Address:
@@ -141,8 +148,9 @@ class Supervisor:
         self._daemon.start()
         self._registrar.start()
         log.info(
-            "supervising %d worker(s) of group %r on %s, not encrypted",
+            "supervising %d worker(s) of group %r on %s, %s",
             len(self._slots), self._settings.group, self.address,
+            "encrypted" if self.is_encrypted else "not encrypted",
         )  # fmt: skip
         try:
             while not self._stopping and self._gave_up is None:
@@ -178,6 +186,7 @@ class Supervisor:
                     slot.name, self._settings.group, self._settings.host,
                     str(self.address), self._threads,
                     self._settings.ns_host, self._settings.ns_port,
+                    self._key_file, self._settings.insecure,
                 )  # fmt: skip
                 slot.line = self._launcher.start(slot.number, config)
                 slot.line.setblocking(False)

@@ -93,7 +93,10 @@ def test_run_without_such_a_script_says_so():
 def test_status_lists_workers(shared_cluster):
     done = shared_cluster.run("-m", "seppo", "status")
     header, *rows = done.stdout.splitlines()
-    assert header.split() == ["name", "host", "pid", "group", "python", "state", "items"]
+    assert header.split() == [
+        "name", "host", "pid", "group", "python", "address", "encrypted", "state", "items"
+    ]  # fmt: skip
+    assert {row.split()[6] for row in rows} == {"no"}
     assert {int(row.split()[2]) for row in rows} == set(shared_cluster.pids())
 
 

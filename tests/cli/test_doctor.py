@@ -7,7 +7,9 @@ import pytest
 from cluster import Cluster
 
 from seppo.cli import doctor
+from seppo.settings import Settings
 from seppo.transport.address import Address
+from seppo.transport.credentials import Credentials
 from seppo.transport.nameserver import Entry
 
 
@@ -15,8 +17,9 @@ def test_all_is_well(shared_cluster):
     done = shared_cluster.run("-m", "seppo", "doctor")
     lines = done.stdout.splitlines()
     assert all(line.startswith("ok ") for line in lines), done.stdout
-    assert len(lines) == 2 + 2 * (1 + len(doctor.WORKER_CHECKS))
-    assert "name server" in lines[0]
+    assert len(lines) == 3 + 2 * (1 + len(doctor.WORKER_CHECKS))
+    assert "shared key" in lines[0]
+    assert "name server" in lines[1]
     assert "a map of" in lines[-1]
 
 
@@ -36,8 +39,24 @@ def test_no_name_server():
         cluster.nameserver.wait()
         done = cluster.run("-m", "seppo", "doctor", check=False)
     assert done.returncode == 1
-    assert done.stdout.startswith("FAIL  name server")
+    assert "\nFAIL  name server" in done.stdout
     assert "\n      fix: start one with 'seppo nameserver'" in done.stdout
+
+
+def test_another_key(shared_cluster, tmp_path):
+    done = shared_cluster.run("-m", "seppo", "doctor", "--key-file", tmp_path / "key", check=False)
+    assert done.returncode == 1
+    assert done.stdout.count("fix: copy the folder of the key") == 2
+    assert "a map of" in done.stdout
+
+
+def test_a_key_that_others_can_read(shared_cluster, tmp_path):
+    key = tmp_path / "key"
+    shared_cluster.run("-m", "seppo", "doctor", "--key-file", key, check=False)
+    key.chmod(0o644)
+    done = shared_cluster.run("-m", "seppo", "doctor", "--key-file", key, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith("FAIL  shared key")
 
 
 def test_no_workers():
@@ -57,15 +76,19 @@ def test_a_worker_that_is_gone_and_one_that_hangs(monkeypatch, capsys):
         cluster.start_workers(1, "other")
         os.kill(int(hangs.facts["pid"]), signal.SIGSTOP)
         nobody = Entry("seppo.nobody", Address("seppo.worker", "127.0.0.1", 1))
-        assert "reached from here" in str(doctor.check_worker(nobody)[0])
+        assert "reached from here" in str(
+            doctor.check_worker(Credentials(cluster.settings), nobody)[0]
+        )
         try:
-            (finding,) = doctor.check_worker(hangs)
+            (finding,) = doctor.check_worker(Credentials(cluster.settings), hangs)
         finally:
             os.kill(int(hangs.facts["pid"]), signal.SIGCONT)
         assert not finding.is_well
         assert "did not answer" in finding.text
         assert finding.fix
-        assert all(finding.is_well for finding in doctor.check_worker(gone))
+        assert all(
+            finding.is_well for finding in doctor.check_worker(Credentials(cluster.settings), gone)
+        )
 
 
 def patient(**facts):
@@ -78,7 +101,8 @@ def patient(**facts):
         "nameserver": "",
     }
     entry = Entry("seppo.w", Address("seppo.worker", "127.0.0.1", 1))
-    return doctor.Patient(entry, {**health, **facts}, asked=99.0, answered=101.0)
+    credentials = Credentials(Settings.load({}))
+    return doctor.Patient(entry, credentials, {**health, **facts}, asked=99.0, answered=101.0)
 
 
 @pytest.mark.parametrize(

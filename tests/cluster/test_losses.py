@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from cluster import end, is_alive, wait_until
 from processes import free_port
 
 import seppo
+from seppo.transport.address import Address
 from seppo.transport.nameserver import Entry, NameServer
 
 
@@ -125,13 +127,13 @@ def test_dead_entries_count_as_not_registered(own_cluster):
 
 
 def test_worker_of_another_protocol_is_an_error_not_a_serial_run(own_cluster):
-    cluster = own_cluster(1)
-    (entry,) = cluster.entries()
-    end(cluster.workers)
-    facts = {**entry.facts, "protocol": "0"}
-    NameServer(cluster.settings).register(Entry("seppo.old", entry.address, facts))
-    with pytest.raises(seppo.ProtocolError, match="protocol 0"):
-        seppo.map_parallel(abs, [1])
+    cluster = own_cluster(0)
+    with socket.create_server(("127.0.0.1", 0)) as alive:
+        address = Address("seppo.worker", "127.0.0.1", alive.getsockname()[1])
+        facts = {"group": "default", "protocol": "0"}
+        NameServer(cluster.settings).register(Entry("seppo.old", address, facts))
+        with pytest.raises(seppo.ProtocolError, match="protocol 0"):
+            seppo.map_parallel(abs, [1])
 
 
 def test_killed_supervisor_leaves_no_orphans(own_cluster):

@@ -350,7 +350,7 @@ def sleeps_when_its_result_is_packed(x):
     return Slow()
 
 
-@pytest.mark.parametrize("where", ["function", "item", "result", "swallowed", "sigurg"])
+@pytest.mark.parametrize("where", ["function", "item", "items", "result", "swallowed", "sigurg"])
 def test_a_map_that_is_left_frees_its_workers_wherever_they_are(cluster, where):
     def swallows(x):
         end = time.monotonic() + 60
@@ -371,6 +371,8 @@ def test_a_map_that_is_left_frees_its_workers_wherever_they_are(cluster, where):
         results = seppo.map_parallel(lambda x: slow, range(8))
     elif where == "item":
         results = seppo.map_parallel(str, [SleepsWhenUnpickled() for _ in range(8)])
+    elif where == "items":  # all with one worker, which is asked for them by the other
+        results = seppo.map_parallel(str, [SleepsWhenUnpickled() for _ in range(8)], chunksize=8)
     elif where == "result":
         results = seppo.map_parallel(sleeps_when_its_result_is_packed, range(8))
     elif where == "swallowed":

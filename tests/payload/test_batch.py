@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import threading
 from array import array
 
 import hostile
@@ -18,6 +19,7 @@ from seppo.payload.batch import (
     WHOLE,
     Batch,
     Unpacker,
+    count_ready,
     join,
     pack_values,
     pack_whole,
@@ -71,6 +73,58 @@ def test_values_can_be_taken_a_few_at_a_time(sent, sizes):
     assert got == sent
     assert unpacker.take(1) == []
     assert not unpacker.has_failures
+
+
+def test_what_is_ready_is_packed_while_another_thread_packs_user_objects():
+    """That may last: whoever sends what is finished must not wait for it."""
+    ready = [1, dump([2]), Failure("X", "x")]
+    packing, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def __reduce__(self):
+            packing.set()
+            assert go_on.wait(30)
+            return int, ()
+
+    thread = threading.Thread(target=pack_values, args=([Slow()], item))
+    thread.start()
+    try:
+        assert packing.wait(20)
+        packed = []
+        other = threading.Thread(target=lambda: packed.append(pack_values(ready, item)))
+        other.start()
+        other.join(10)
+        assert packed
+    finally:
+        go_on.set()
+        thread.join(20)
+    other.join(20)
+    assert unpack_all(over_the_wire(packed[0]), item) == [1, [2], Failure("X", "x")]
+
+
+def test_values_are_ready_up_to_the_first_that_needs_user_code():
+    class NotHashable(type):
+        def __eq__(cls, other):
+            return cls is other
+
+    class Odd(metaclass=NotHashable):
+        pass
+
+    ready = [1, "a", dump([2]), Failure("X", "x"), None]
+    for other in ([], Odd(), object()):
+        assert count_ready([*ready, other, 1]) == 5
+    assert count_ready(ready) == 5
+    assert count_ready([1, 2]) == 2
+    assert count_ready([]) == 0
+
+
+@given(st.lists(values, min_size=1, max_size=20), st.integers(0, 20), st.integers(0, 20))
+def test_nothing_is_unpacked_beyond_the_limit(sent, limit, first):
+    unpacker = Unpacker(join([dump(value) for value in sent]), item)
+    got = unpacker.take(first)
+    unpacker.limit = limit
+    got += unpacker.take(len(sent))
+    assert got == sent[: max(limit, first)]
 
 
 def test_plain_values_share_one_pickle_and_others_do_not():

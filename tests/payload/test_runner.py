@@ -223,21 +223,21 @@ def test_giving_back_at_the_end_keeps_all():
 _run_of_loading: list[ChunkRun] = []
 
 
-class GivesBackWhenUnpacked:
-    """Stands for another thread that gives back just while an item is unpacked."""
+class AsksWhenUnpacked:
+    """Stands for another thread that asks something just while an item is unpacked."""
 
-    def __init__(self, fails: bool) -> None:
-        self.fails = fails
+    def __init__(self, how: str, fails: bool = False) -> None:
+        self.asks = how, fails
 
     def __reduce__(self):
-        return _give_back_and_fail, (self.fails,)
+        return _ask, self.asks
 
 
-def _give_back_and_fail(fails: bool) -> int:
+def _ask(how: str, fails: bool) -> int:
     import sys
 
-    run = sys.modules["seppo_test_runs"].run
-    run.kept = run.give_back()
+    module = sys.modules["seppo_test_runs"]
+    module.answers.append(getattr(module.run, how)())
     if fails:
         raise ValueError("no item")
     return 1
@@ -250,25 +250,84 @@ def loading(monkeypatch):
     import types
 
     module = types.ModuleType("seppo_test_runs")
+    module.answers = []
     monkeypatch.setitem(sys.modules, "seppo_test_runs", module)
     return module
 
 
+@paces
 @pytest.mark.parametrize("fails", [False, True])
-def test_an_item_given_back_while_it_is_unpacked_does_not_begin(loading, fails):
-    run = loading.run = running(lambda x: x, chunk_of([GivesBackWhenUnpacked(fails), 2]), Pace())
+def test_an_item_that_is_being_unpacked_has_begun_and_is_kept(loading, items, fails):
+    """Else nobody would cancel a chunk that is caught in there: it would seem to be over."""
+    column = [AsksWhenUnpacked("give_back", fails), AsksWhenUnpacked("give_back"), 3]
+    run = loading.run = running(lambda x, y: x, chunk_of(column, column), pace_of(items))
+    got = run_all(run)
+    assert set(loading.answers) == {1}
+    assert len(loading.answers) == 2  # of both arguments: the next item is not unpacked
+    assert (type(got[0]) is Failure) if fails else (got == [1])
+    assert len(got) == run.done == 1
+
+
+@paces
+def test_what_is_given_back_while_a_second_argument_is_unpacked_does_not_begin(loading, items):
+    chunk = chunk_of([[0], [1], [2]], [AsksWhenUnpacked("give_back"), [1], [2]])
+    run = loading.run = running(lambda x, y: [x, y], chunk, pace_of(items))
+    assert run_all(run) == [[[0], 1]]
+    assert loading.answers == [1]
+
+
+@pytest.mark.parametrize("how", ["give_back", "abandon"])
+def test_loading_the_function_is_part_of_the_first_item(how):
+    ran = []
+
+    def load_function():
+        assert run.interruptible
+        kept.append(getattr(run, how)())
+        return ran.append
+
+    kept = []
+    run = ChunkRun(load_function, chunk_of(range(5)), Pace())
     run.run_burst()
-    assert run.kept == 0
-    assert run.take_outcomes()[0] == []
+    assert run.is_finished
+    assert (kept, ran) == (([1], [0]) if how == "give_back" else ([None], []))
+
+
+def test_an_item_that_is_not_wanted_does_not_begin_once_it_is_unpacked(loading):
+    ran = []
+    chunk = chunk_of([AsksWhenUnpacked("abandon"), 2])
+    run = loading.run = running(ran.append, chunk, pace_of(5))
+    run.run_burst()
+    assert ran == []
     assert run.is_finished
 
 
 def test_a_failing_function_does_not_count_items_that_were_given_back(loading):
-    chunk = chunk_of([GivesBackWhenUnpacked(False), 2])
-    run = loading.run = running(Failure("X", "x"), chunk, Pace())
+    chunk = chunk_of([AsksWhenUnpacked("give_back"), 2])
+    failure = Failure("X", "x")
+    run = loading.run = running(failure, chunk, pace_of(5))
     run.run_burst()
-    assert run.kept == 0
-    assert run.take_outcomes()[0] == []
+    assert loading.answers == [1]
+    assert run.take_outcomes()[0] == [failure]
+
+
+def test_outcomes_that_are_to_be_packed_are_not_handed_over_before():
+    """Packing runs user code, which is for the running thread alone."""
+    taken: list[object] = []
+
+    def take(x: int) -> object:
+        taken.append(run.take_outcomes()[0])
+        return TakesWhenPacked() if x == 2 else x
+
+    class TakesWhenPacked:
+        def __reduce__(self):
+            taken.append(run.take_outcomes()[0])
+            return int, ()
+
+    run = running(take, chunk_of(range(6)), pace_of(5))
+    run.run_burst()
+    assert taken == [[], [0], [1], [], [], []]  # [] while 2 waits for its packing, and in it
+    assert unpacked(run.take_outcomes()[0]) == [0, 3, 4]
+    assert run_all(run) == [5]
 
 
 def test_interrupting_drops_the_burst_and_leaves_the_run_consistent():

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from seppo.settings import Settings
+from seppo.transport.credentials import Credentials
 from seppo.transport.nameserver import NameServer
 from seppo.transport.proxy import call
 
@@ -119,7 +120,10 @@ class Cluster:
 
     def infos(self, group=None):
         """Return what each worker says of itself."""
-        return [call(entry.address, "info", timeout=5.0) for entry in self.entries(group)]
+        credentials = Credentials(self.settings)
+        return [
+            call(credentials, entry.address, "info", timeout=5.0) for entry in self.entries(group)
+        ]
 
     def wait_until_idle(self):
         """Wait until no worker has anything to do."""

@@ -37,6 +37,23 @@ class RaisesAtUnpickling:
         return fail, (self.error, "at unpickling")
 
 
+class SleepsAtUnpickling:
+    """Lasts long where it is unpacked."""
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self.seconds = seconds
+
+    def __reduce__(self) -> Any:
+        return time.sleep, (self.seconds,)
+
+
+class SleepsAtPickling:
+    """Lasts long where it is packed."""
+
+    def __reduce__(self) -> Any:
+        time.sleep(60)
+
+
 class ExitsAtUnpickling:
     """Ends the process that unpacks it, without a word."""
 

@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 
 from seppo.settings import Settings
 from seppo.transport.address import Address
+from seppo.transport.credentials import Credentials
 from seppo.transport.nameserver import NameServer
 from seppo.transport.proxy import call
 
 ROOT = Path(__file__).parents[2]
+CREDENTIALS = Credentials(Settings())  # of the test run: its key is made on demand
 T = TypeVar("T")
 
 
@@ -201,7 +203,7 @@ class SupervisorProcess(Process):
 
     def info(self) -> dict[str, Any]:
         """Return what the supervisor says of itself."""
-        return call(self.address, "info", timeout=5.0)
+        return call(CREDENTIALS, self.address, "info", timeout=5.0)
 
     def pids(self) -> list[int]:
         """Return the process ids of the workers that are ready."""

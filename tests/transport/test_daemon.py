@@ -7,7 +7,7 @@ import socket
 import threading
 
 import pytest
-from processes import wait_until
+from processes import CREDENTIALS, wait_until
 
 from seppo.transport.address import Address
 from seppo.transport.daemon import ControlDaemon
@@ -23,7 +23,9 @@ class Peer:
         self.ended = threading.Event()
         self.fails = False
         calls = {"ping": lambda: "pong", "add": lambda a, b: a + b, "fail": self.fail}
-        self.daemon = ControlDaemon("peer", "127.0.0.1", 0, calls, self.on_attach)
+        self.daemon = ControlDaemon(
+            "peer", "127.0.0.1", 0, calls, self.on_attach, credentials=CREDENTIALS
+        )
         self.address = self.daemon.address
         self.daemon.start()
 
@@ -55,23 +57,23 @@ def test_the_address_names_the_port_it_got(peer):
 
 
 def test_control_calls_are_answered(peer):
-    assert call(peer.address, "ping", timeout=5.0) == "pong"
-    assert call(peer.address, "add", 2, 3, timeout=5.0) == 5
+    assert call(CREDENTIALS, peer.address, "ping", timeout=5.0) == "pong"
+    assert call(CREDENTIALS, peer.address, "add", 2, 3, timeout=5.0) == 5
 
 
 def test_an_error_of_a_control_call_arrives(peer):
     with pytest.raises(ValueError, match="no"):
-        call(peer.address, "fail", timeout=5.0)
+        call(CREDENTIALS, peer.address, "fail", timeout=5.0)
 
 
 def test_only_what_is_published_can_be_called(peer):
     for name in ("close", "__class__", "shutdown"):
         with pytest.raises(Exception, match=r"unknown|private|attribute"):
-            call(peer.address, name, timeout=5.0)
+            call(CREDENTIALS, peer.address, name, timeout=5.0)
 
 
 def test_an_attached_connection_carries_frames_both_ways(peer):
-    stream = Stream(attach(peer.address, 5.0))
+    stream = Stream(attach(CREDENTIALS, peer.address, 5.0))
     try:
         assert bytes(stream.receive_one(20).parts[0]) == b"welcome"
         stream.send(1, [b"hello", b"again"])
@@ -83,7 +85,7 @@ def test_an_attached_connection_carries_frames_both_ways(peer):
 
 
 def test_big_frames_survive_the_upgrade(peer):
-    stream = Stream(attach(peer.address, 5.0))
+    stream = Stream(attach(CREDENTIALS, peer.address, 5.0))
     body = bytes(range(256)) * 1000
     try:
         stream.receive_one(20)
@@ -94,11 +96,11 @@ def test_big_frames_survive_the_upgrade(peer):
 
 
 def test_control_calls_are_answered_while_channels_are_open(peer):
-    streams = [Stream(attach(peer.address, 5.0)) for _ in range(20)]
+    streams = [Stream(attach(CREDENTIALS, peer.address, 5.0)) for _ in range(20)]
     try:
         for stream in streams:
             stream.receive_one(20)
-        assert call(peer.address, "ping", timeout=5.0) == "pong"
+        assert call(CREDENTIALS, peer.address, "ping", timeout=5.0) == "pong"
     finally:
         for stream in streams:
             stream.close()
@@ -107,7 +109,7 @@ def test_control_calls_are_answered_while_channels_are_open(peer):
 def test_an_error_of_the_service_ends_the_channel_and_is_logged(peer, caplog):
     peer.fails = True
     with caplog.at_level(logging.ERROR):
-        stream = Stream(attach(peer.address, 5.0))
+        stream = Stream(attach(CREDENTIALS, peer.address, 5.0))
         try:
             with pytest.raises(EOFError):
                 stream.receive_one(20)
@@ -117,34 +119,31 @@ def test_an_error_of_the_service_ends_the_channel_and_is_logged(peer, caplog):
 
 
 def test_a_client_that_leaves_ends_the_channel(peer):
-    attach(peer.address, 5.0).close()
+    attach(CREDENTIALS, peer.address, 5.0).close()
     assert peer.ended.wait(20)
 
 
 def test_junk_on_the_port_harms_nobody(peer):
     with socket.create_connection((peer.address.host, peer.address.port)) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\n\r\n" * 100)
-    assert call(peer.address, "ping", timeout=5.0) == "pong"
+    assert call(CREDENTIALS, peer.address, "ping", timeout=5.0) == "pong"
 
 
 def test_a_stranger_that_says_nothing_blocks_nobody(peer):
     with socket.create_connection((peer.address.host, peer.address.port)):
-        assert call(peer.address, "ping", timeout=5.0) == "pong"
+        assert call(CREDENTIALS, peer.address, "ping", timeout=5.0) == "pong"
 
 
-# Pyro leaves the socket that it could not bind to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_port_in_use_is_an_error():
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         pytest.raises(OSError, match="in use"),
     ):
-        ControlDaemon("x", "127.0.0.1", server.getsockname()[1], {})
+        ControlDaemon("x", "127.0.0.1", server.getsockname()[1], {}, credentials=CREDENTIALS)
 
 
 def test_closing_ends_it(peer):
-    daemon = ControlDaemon("short", "127.0.0.1", 0, {})
+    daemon = ControlDaemon("short", "127.0.0.1", 0, {}, credentials=CREDENTIALS)
     daemon.start()
     address = daemon.address
     daemon.close()

@@ -7,7 +7,7 @@ import socket
 import time
 
 import pytest
-from processes import NameServerProcess, free_port
+from processes import CREDENTIALS, NameServerProcess, free_port
 from Pyro5.client import Proxy
 
 from seppo.errors import NameServerError
@@ -129,7 +129,7 @@ def test_a_host_that_does_not_exist_is_named(host):
 def test_another_pyro_server_is_no_name_server():
     from seppo.transport.daemon import ControlDaemon
 
-    daemon = ControlDaemon("other", "127.0.0.1", 0, {})
+    daemon = ControlDaemon("other", "127.0.0.1", 0, {}, credentials=CREDENTIALS)
     daemon.start()
     try:
         with pytest.raises(NameServerError):

@@ -266,3 +266,10 @@ def test_items_that_do_not_arrive_are_answered_as_failures(client):
     got = [value for answer in client.heard() for value in values(answer)]
     assert (got[0], got[2]) == ([1, 1], [3, 3])
     assert "at unpickling" in got[1].text
+
+
+def test_a_chunk_that_was_cancelled_between_two_bursts_runs_no_further(client):
+    client.send(Function(DOUBLE), chunk(1, count=100), chunk(2))
+    run(client, bursts=1)
+    client.send(Cancel(1))
+    assert client.channel.begin_next().chunk.attempt == 2

@@ -6,11 +6,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import hostile
 import pytest
-from processes import is_running, wait_until
+from processes import CREDENTIALS, is_running, wait_until
 
 from seppo.payload.batch import EACH, WHOLE, Batch, pack_values, unpack_all
 from seppo.payload.function import PackedFunction, pack_function
@@ -53,7 +54,7 @@ class Worker:
         self.pid = int(ready["facts"]["pid"])
 
     def info(self) -> dict[str, Any]:
-        return call(self.address, "info", timeout=10.0)
+        return call(CREDENTIALS, self.address, "info", timeout=10.0)
 
     def stop(self) -> None:
         self.line.close()
@@ -66,7 +67,7 @@ class Client:
     """One client of a worker."""
 
     def __init__(self, worker: Worker) -> None:
-        self.stream = Stream(attach(worker.address, 10.0))
+        self.stream = Stream(attach(CREDENTIALS, worker.address, 10.0))
         self.heard: list[Message] = []
         self.wait_for(Welcome)
 
@@ -144,7 +145,7 @@ def test_it_greets_with_who_it_is(connect, worker):
     (welcome,) = connect().wait_for(Welcome)
     assert welcome.info["pid"] == worker.pid
     assert welcome.info["group"] == "lab"
-    assert call(worker.address, "ping", timeout=10.0) == "pong"
+    assert call(CREDENTIALS, worker.address, "ping", timeout=10.0) == "pong"
 
 
 def test_items_run_in_the_main_thread_of_another_process(connect, worker):
@@ -226,6 +227,63 @@ def test_a_running_item_can_be_cancelled_and_the_next_one_runs(connect):
     assert client.outcomes(2, 1, seconds=10) == [7]
     assert time.monotonic() < time_out
     assert not [m for m in client.heard if isinstance(m, Results) and m.attempt == 1]
+
+
+OWN_MODULE = """
+import time
+
+class Slow:
+    def __reduce__(self):
+        time.sleep(60)
+"""
+
+
+def caught(where: str, folder: Path) -> tuple[Callable[[Any], Any], list[Any]]:
+    """Return a function and items of which the first never ends, in a place."""
+    if where == "function":
+        slow = hostile.SleepsAtUnpickling()
+        return lambda x, slow=slow: x, [0, 1, 2]
+    if where == "item":
+        return str, [hostile.SleepsAtUnpickling(), hostile.SleepsAtUnpickling(), 2]
+    if where == "first result":
+        return lambda x: hostile.SleepsAtPickling(), [0, 1, 2]
+
+    (folder / "module_of_mine.py").write_text(OWN_MODULE)
+
+    def later_result(x: int) -> Any:
+        import importlib
+        import sys
+
+        if x == 0:
+            return [0]  # from now on each result is packed before the next item runs
+        if x == 1:
+            raise ValueError
+        sys.path.append(str(folder))
+        try:
+            return importlib.import_module("module_of_mine").Slow()
+        finally:
+            sys.path.pop()
+
+    return later_result, [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("where", ["function", "item", "first result", "later result"])
+def test_a_chunk_is_not_over_while_user_code_runs_for_it(connect, worker, where, asked, tmp_path):
+    """Else the client would not cancel it, and the worker be caught in there for ever."""
+    client = connect()
+    client.run(1, *caught(where, tmp_path))
+    if asked:
+        wait_until(lambda: worker.info()["busy"])
+        client.send(Recall(1))
+    (returned,) = client.wait_for(Returned, seconds=20)
+    told = len(client.outcomes(1, 2)) if where == "later result" else 0
+    assert returned == Returned(1, told + 1)
+    client.send(Cancel(1))
+    client.run(2, lambda x: x, [7])
+    assert client.outcomes(2, 1) == [7]
+    assert sum(m.batch.count for m in client.heard if isinstance(m, Results)) == told + 1
+    assert is_running(worker.pid)
 
 
 def test_recalling_answers_also_while_an_item_runs(connect):

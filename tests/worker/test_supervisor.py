@@ -8,6 +8,7 @@ import time
 
 import pytest
 from processes import (
+    CREDENTIALS,
     NameServerProcess,
     SupervisorProcess,
     is_running,
@@ -37,9 +38,9 @@ def test_workers_are_registered_with_their_facts(nameserver):
         info = supervisor.info()
         assert info["pid"] == supervisor.pid
         assert info["group"] == "lab"
-        assert call(supervisor.address, "ping", timeout=5.0) == "pong"
+        assert call(CREDENTIALS, supervisor.address, "ping", timeout=5.0) == "pong"
         for entry in entries:
-            assert call(entry.address, "info", timeout=5.0)["group"] == "lab"
+            assert call(CREDENTIALS, entry.address, "info", timeout=5.0)["group"] == "lab"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,0 +1,79 @@
+"""What is listened on: loopback, unless there are certificates or somebody insists."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from attack import family_of, listeners
+from processes import ROOT, Process, wait_until
+
+REFUSED = "TLS is needed"
+LOOPBACK = {"127.0.0.1"}
+
+
+def test_workers_and_name_servers_listen_on_loopback_alone(target):
+    for process, least in ((target.workers, 3), (target.nameserver, 1)):
+        found = listeners(family_of(process.pid))
+        assert len(found) >= least
+        assert {host for host, _ in found} == LOOPBACK
+
+
+def test_seppo_run_listens_on_loopback_alone(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import seppo, sys; list(seppo.map_parallel(abs, range(9)))\n"
+        "print('ran', flush=True); sys.stdin.readline()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seppo", "run", "-n", "2", str(script)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout.readline() == "ran\n"
+        found = listeners(family_of(process.pid))
+        assert len(found) == 4  # name server, supervisor, two workers
+        assert {host for host, _ in found} == LOOPBACK
+    finally:
+        process.communicate("\n", timeout=30)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-m", "seppo", "worker", "-n", "1", "--host", "0.0.0.0"),
+        ("-m", "seppo", "worker", "-n", "1", "--host", "::"),
+        ("-m", "seppo", "nameserver", "--host", "0.0.0.0", "--port", "0"),
+        ("-m", "seppo", "nameserver", "--host", "::", "--port", "0"),
+        ("-c", "import seppo; seppo.start_seppo_enslaved_server('0.0.0.0')"),
+    ],
+)
+def test_off_loopback_without_tls_is_refused_before_anybody_can_connect(command, tmp_path):
+    # The trace shows that it never came to listen(2), not even for a moment.
+    code = (
+        "import runpy, sys, socket\n"
+        "old = socket.socket.listen\n"
+        "def listen(self, *args):\n"
+        "    assert self.getsockname()[0] in ('127.0.0.1', '::1'), 'it listened'\n"
+        "    old(self, *args)\n"
+        "socket.socket.listen = listen\n"
+    )
+    if command[0] == "-m":
+        code += f"sys.argv = {list(command[1:])}\nrunpy.run_module('seppo', run_name='__main__')"
+    else:
+        code += command[1]
+    env = {"PYRO_NS_PORT": "1", "XDG_CONFIG_HOME": str(tmp_path)}
+    with Process("-c", code, env=env) as process:
+        assert process.wait(30) == 1
+    assert REFUSED in process.output
+    assert "--insecure" in process.output
+    assert "it listened" not in process.output
+
+
+def test_the_first_line_says_what_it_listens_on(target):
+    with Process("-m", "seppo", "nameserver", "--port", "0") as process:
+        wait_until(lambda: listeners({process.pid}), what="it listens")
+        process.stop()
+        assert process.output.startswith("name server at 127.0.0.1:")
+        assert "not encrypted" in process.output
