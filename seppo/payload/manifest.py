@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -130,15 +131,29 @@ def _module(told: dict[str, Any]) -> ModuleEntry:
     values = tuple((str(name), str(value)) for name, value in told.pop("values"))
     entry = ModuleEntry(**told, values=values)
     _check_parts(entry.name.split("."))
+    _check_file(entry.digest, entry.size, may_miss=entry.kind in (NAMESPACE, ELSEWHERE))
     return entry
 
 
 def _data(told: dict[str, Any]) -> DataEntry:
     entry = DataEntry(**told)
     _check_parts(entry.path.split("/"))
+    _check_file(entry.digest, entry.size)
     if entry.package:
         _check_parts(entry.package.split("."))
     return entry
+
+
+def _check_file(digest: str, size: int, may_miss: bool = False) -> None:
+    """Refuse what is no digest or no size.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    if not (may_miss and not digest) and not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError(f"{digest!r} is no digest")
+    if type(size) is not int or size < 0:
+        raise ValueError(f"{size!r} is no size")
 
 
 def _check_parts(parts: list[str]) -> None:

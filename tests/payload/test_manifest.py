@@ -60,6 +60,24 @@ def test_files_that_would_lie_outside_are_refused(path):
             Manifest.from_bytes(wrong.to_bytes())
 
 
+@pytest.mark.parametrize("digest", ["", "../../etc/passwd", "ab" * 31, "AB" * 32, "ab" * 32 + "\n"])
+@pytest.mark.parametrize("size", [-1, "7", 1.5, None])
+def test_what_is_no_digest_or_no_size_is_refused(digest, size):
+    for wrong in (
+        replace(MANIFEST, data=(replace(DATA, digest=digest),)),
+        replace(MANIFEST, modules=(replace(MODULE, digest=digest),)),
+        replace(MANIFEST, data=(replace(DATA, size=size),)),
+        replace(MANIFEST, modules=(replace(MODULE, size=size),)),
+    ):
+        with pytest.raises(ProtocolError):
+            Manifest.from_bytes(wrong.to_bytes())
+
+
+def test_packages_without_a_file_need_no_digest():
+    manifest = Manifest((ModuleEntry("space", "namespace", True), ModuleEntry("a.b", "elsewhere")))
+    assert Manifest.from_bytes(manifest.to_bytes()) == manifest
+
+
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.sampled_from(["modules", "data", "grown_from", "cleanup", "environment", "name"]), s)))  # fmt: skip  # noqa: E501
 def test_nonsense_is_a_protocol_error(told):
     try:
