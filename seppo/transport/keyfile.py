@@ -141,11 +141,15 @@ def ensure_key(path: Path) -> Key:
         SecurityError: If it cannot be made or may not be used.
     """
     deadline = time.monotonic() + PATIENCE
+    is_made = False
     while True:
         try:
             return read_key(path)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if is_made:  # it is a link to nowhere, or somebody removes it
+                raise SecurityError(f"the key file {path} vanished; {ADVICE}") from error
             _make_key(path)
+            is_made = True
         except _HoldsNoKey:  # another process may be writing it just now
             if time.monotonic() > deadline:
                 raise
