@@ -141,6 +141,7 @@ def run_worker(control: socket.socket, config: WorkerConfig) -> None:
         target=_end_with, args=(control, code), name="seppo-lifeline", daemon=True
     ).start()
     service.serve()
+    code.close()
 
 
 def _settings(config: WorkerConfig) -> Settings:

@@ -168,6 +168,9 @@ class WorkerService:
                 log.exception("outside of any item; all clients are cut off")
                 for channel in self._channels:
                     channel.close()
+        for channel in self._channels:  # what maps have begun here is ended here
+            self._code.release(channel)
+        self._code.tidy(lambda _: False)
 
     def _turn(self) -> None:
         self._poll(wait=not any(channel.has_work for channel in self._channels))
