@@ -23,6 +23,7 @@ from seppo.errors import (
     SecurityError,
     SeppoError,
     SerializationError,
+    SetupError,
     TaskTimeoutError,
     WorkerLostError,
 )
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from seppo.interfaces.server import (
         start_seppo_enslaved_server as start_seppo_enslaved_server,
     )
+    from seppo.payload.data import data_path as data_path
     from seppo.payload.retry import Retry as Retry
 
 __version__ = "1.0.dev0"
@@ -52,8 +54,10 @@ __all__ = [
     "SecurityError",
     "SeppoError",
     "SerializationError",
+    "SetupError",
     "TaskTimeoutError",
     "WorkerLostError",
+    "data_path",
     "map_parallel",
     "map_parallel_serial",
     "start_seppo_enslaved_server",
@@ -62,6 +66,7 @@ __all__ = [
 _HOMES = {
     "Executor": "seppo.interfaces.executor",
     "Retry": "seppo.payload.retry",
+    "data_path": "seppo.payload.data",
     "map_parallel": "seppo.interfaces.parallel",
     "map_parallel_serial": "seppo.interfaces.parallel",
     "start_seppo_enslaved_server": "seppo.interfaces.server",

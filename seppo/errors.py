@@ -22,6 +22,7 @@ __all__ = [
     "SecurityError",
     "SeppoError",
     "SerializationError",
+    "SetupError",
     "TaskTimeoutError",
     "WorkerLostError",
 ]
@@ -203,6 +204,25 @@ class SerializationError(SeppoError, TypeError):
     def __str__(self) -> str:
         text = f"{self.what} cannot travel between processes: {self.reason}"
         return f"{text}; {self.advice}" if self.advice else text
+
+
+class SetupError(SeppoError, RuntimeError):
+    """A worker could not be made ready for a map; it ends the map, and is raised once.
+
+    Args:
+        worker: The worker's name.
+        what: What failed: ``"the initializer"``, or a file that the map depends on.
+        reason: How, as text.
+    """
+
+    def __init__(self, worker: str, what: str, reason: str) -> None:
+        super().__init__(worker, what, reason)
+        self.worker = worker
+        self.what = what
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"worker {self.worker} could not be made ready: {self.what}: {self.reason}"
 
 
 class RemoteTraceback(Exception):

@@ -49,6 +49,8 @@ class Settings:
             beyond those the consumer has taken (``SEPPO_LOOKAHEAD_BYTES``).
         connect_timeout: Seconds to wait for one worker or name server to answer
             (``SEPPO_CONNECT_TIMEOUT``).
+        max_file_size: Bytes of the largest file of code or data that a worker takes; 0 for
+            any (``SEPPO_MAX_FILE_SIZE``).
         key_file: File of the shared key (``SEPPO_KEY_FILE``); empty means ``seppo/key`` in
             the user's configuration directory.
         insecure: Go without TLS off loopback (``SEPPO_INSECURE=1``).
@@ -70,6 +72,7 @@ class Settings:
     grace: float = 20.0
     lookahead_bytes: int = 64 * MIB
     connect_timeout: float = 1.0
+    max_file_size: int = 0
     key_file: str = ""
     insecure: bool = False
     max_frame_bytes: int = 16 * GIB
@@ -101,6 +104,7 @@ class Settings:
             grace=_number(env, "SEPPO_GRACE", default.grace),
             lookahead_bytes=_integer(env, "SEPPO_LOOKAHEAD_BYTES", default.lookahead_bytes, 1),
             connect_timeout=_number(env, "SEPPO_CONNECT_TIMEOUT", default.connect_timeout),
+            max_file_size=_integer(env, "SEPPO_MAX_FILE_SIZE", default.max_file_size, 0),
             key_file=env.get("SEPPO_KEY_FILE", default.key_file),
             insecure=_truth(env, "SEPPO_INSECURE"),
             max_frame_bytes=_integer(env, "SEPPO_MAX_FRAME_BYTES", default.max_frame_bytes, 1),

@@ -22,6 +22,7 @@ SAMPLES: dict[type[BaseException], tuple[object, ...]] = {
     errors.RemoteTraceback: ("Traceback (most recent call last): ...",),
     errors.SecurityError: ("the key is wrong; see SEPPO_KEY",),
     errors.SerializationError: ("item 7", "TypeError: a lock", "open it in the function"),
+    errors.SetupError: ("seppo.host.ab12", "the initializer", "OSError: no such device"),
     errors.TaskTimeoutError: (7, 1.5, "seppo.host.ab12", "'x.png'"),
     errors.WorkerLostError: (7, "seppo.host.ab12", "SIGSEGV", 3, "'x.png'"),
 }
@@ -74,6 +75,7 @@ def test_all_derive_from_the_base(name):
         ("NoWorkersError", BrokenExecutor),
         ("WorkerLostError", BrokenExecutor),
         ("SerializationError", TypeError),
+        ("SetupError", RuntimeError),
         ("SecurityError", PermissionError),
         ("TaskTimeoutError", TimeoutError),
         ("MapTimeoutError", TimeoutError),

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 import seppo
-from seppo.cli import keys, nameserver, run, status, worker
+from seppo.cli import doctor, keys, nameserver, run, status, worker
 from seppo.errors import SeppoError
 
 
@@ -52,6 +52,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="say what goes on")
     parser.set_defaults(verb=None)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    for module in (run, worker, status, nameserver, keys):
+    for module in (run, worker, status, doctor, nameserver, keys):
         module.add_parser(verbs)
     return parser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,10 @@ def add_parser(verbs: Any) -> None:
         "--host", help="address to listen on (default: PYRO_HOST, or else 127.0.0.1)"
     )
     parser.add_argument("--port", type=int, default=0, help="port of the supervisor")
+    parser.add_argument(
+        "--max-file-size", type=size, metavar="SIZE",
+        help="largest file that is taken from clients: bytes, or 10K, 20M, 3G (default: any)",
+    )  # fmt: skip
     add_key_file(parser)
     add_insecure(parser)
     parser.set_defaults(verb="worker", execute=execute)
@@ -39,6 +44,25 @@ def add_count(parser: argparse.ArgumentParser) -> None:
         "-n", dest="count", type=int, default=None, metavar="N",
         help="how many workers (default: the CPUs this process may use; -1 leaves one free)",
     )  # fmt: skip
+
+
+def size(text: str) -> int:
+    """Return a number of bytes.
+
+    Raises:
+        ValueError: If the text is none.
+
+    >>> size("300"), size("2K"), size("1.5M")
+    (300, 2048, 1572864)
+    """
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+    number, unit = text.upper().removesuffix("B"), 1
+    if number[-1:] in units:
+        number, unit = number[:-1], units[number[-1:]]
+    found = int(float(number) * unit)
+    if found < 1:
+        raise ValueError(text)
+    return found
 
 
 def workers_wanted(count: int | None) -> int:
@@ -59,6 +83,8 @@ def execute(arguments: argparse.Namespace) -> int:
     settings = with_key_file(Settings.load(group=arguments.group), arguments)
     if arguments.host is not None:
         settings = replace(settings, host=arguments.host)
+    if arguments.max_file_size is not None:
+        os.environ["SEPPO_MAX_FILE_SIZE"] = str(arguments.max_file_size)  # workers inherit it
     count = workers_wanted(arguments.count)
     supervisor = Supervisor(settings, count, arguments.name, arguments.port)
     warn_if_insecure("worker", settings, supervisor.address.host)

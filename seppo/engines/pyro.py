@@ -23,13 +23,15 @@ from seppo.engines.base import Answer, Order
 from seppo.engines.courier import Courier
 from seppo.engines.discovery import Arrival, Discovery
 from seppo.engines.hosts import Host, HostDrains, HostLost, HostNews, HostReady, Hosts, HostSilent
+from seppo.engines.librarian import Librarian
 from seppo.engines.losses import Losses
 from seppo.errors import ProtocolError
-from seppo.payload.function import PackedFunction
 from seppo.payload.protocol import (
     Cancel,
     Chunk,
+    Differs,
     Message,
+    NeedFiles,
     NeedFunction,
     Recall,
     Results,
@@ -88,8 +90,8 @@ class PyroEngine:
         self._arrivals: SimpleQueue[Arrival] = SimpleQueue()
         self._events: list[Event] = []
         self._is_closed = False  # then what still arrives is let go
-        self._functions: dict[int, PackedFunction] = {}  # of the jobs under way
         self._courier = Courier()
+        self._librarian = Librarian()
         # Addresses of workers connected or just arrived; read by discovery's threads.
         self._known: set[Address] = set()
         self._known_lock = threading.Lock()
@@ -144,10 +146,11 @@ class PyroEngine:
         return found
 
     def _send_chunk(self, peer: _Peer, order: SendChunk, source: ItemSource) -> None:
-        function = self._functions.setdefault(order.job, source.function)
+        columns = source.pack(order.start, order.stop)
+        function = source.function  # after its items: these may have made its bundle grow
+        self._librarian.lend(peer.name, order.job, function)
         for message in self._courier.before_chunk(peer.name, peer.sharing, function):
             self._send(peer, message)
-        columns = source.pack(order.start, order.stop)
         chunk = Chunk(
             order.attempt, order.job, order.start, order.stop - order.start,
             function.digest, columns, order.task_timeout or 0.0, order.alone,
@@ -290,10 +293,13 @@ class PyroEngine:
             case Returned(attempt=attempt, kept=kept):
                 self._events.append(RestReturned(attempt, kept))
             case NeedFunction(digest=digest):
-                for function in self._functions.values():
-                    if function.digest == digest:
-                        self._deliver(self._courier.needed(peer.name, peer.sharing, function))
-                        return
+                function = self._librarian.function(digest)
+                if function is not None:
+                    self._deliver(self._courier.needed(peer.name, peer.sharing, function))
+            case NeedFiles():
+                self._deliver([(peer.name, file) for file in self._librarian.needed(message)])
+            case Differs(digest=digest, versions=versions):
+                self._librarian.differs(peer.name, digest, versions)
             case Stored(digest=digest, location=location):
                 self._deliver(self._courier.stored(peer.name, peer.sharing, digest, location))
             case _:
@@ -319,6 +325,7 @@ class PyroEngine:
         peer.stream.close()
         with self._known_lock:
             self._known.discard(peer.address)
+        self._librarian.peer_lost(peer.name)
         self._deliver(self._courier.peer_lost(peer.name))
         loss = self._losses.socket_ended(
             peer.name, reason, time.monotonic(), expects and self._hosts.can_tell(peer.name)
@@ -341,14 +348,14 @@ class PyroEngine:
         self.discovery.set_active(active)
 
     def forget_job(self, job: int) -> None:
-        """Forget the job's function.
+        """Forget the job's functions, and tell the workers.
 
-        It may still be on its way to a worker, as views of the caller's memory, which the
+        One may still be on its way to a worker, as views of the caller's memory, which the
         caller may change from now on; its digest was computed before.
         """
-        if self._functions.pop(job, None) is not None:
-            for peer in self._peers.values():
-                peer.stream.own_unsent()
+        self._deliver(self._librarian.job_over(job))
+        for peer in self._peers.values():
+            peer.stream.own_unsent()
 
     def close(self) -> None:
         """Close all connections."""

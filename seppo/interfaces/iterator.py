@@ -23,7 +23,8 @@ from typing import Any, Generic, TypeVar
 from seppo.core.commands import Deliver, FailJob, FinishJob, LostItem, RunHere
 from seppo.driver import Broken, JobHandle, Outcome
 from seppo.engines.base import Answer
-from seppo.errors import InternalError, MapTimeoutError
+from seppo.errors import InternalError, MapTimeoutError, SetupError
+from seppo.interfaces.differences import tell_differences
 from seppo.interfaces.here import Deadline, RunsHere, warn_once
 from seppo.interfaces.inputs import Reader
 from seppo.interfaces.lost import error_of_item, error_of_job
@@ -163,6 +164,7 @@ class ParallelMap(Iterator[R], Generic[R]):
                 self._part, self._dealt = part, outcome
                 self._mailbox.drop(outcome)
                 self._job.take(outcome.count)
+                tell_differences(self._job.source.function.bundle)
                 if self._reader is not None and not self._reader.is_exact:
                     self._handed_out += outcome.count
                     if self._reader.is_quick:
@@ -259,6 +261,7 @@ class ParallelMap(Iterator[R], Generic[R]):
             i
             for i in failed
             if not (self._options.return_exceptions and isinstance(values[i], Exception))
+            or isinstance(values[i], SetupError)
         }
         if not raising:
             return iter(values)
@@ -319,7 +322,7 @@ class _Mixed(Iterator[R]):
         self._values = values
         self._raising = raising
         self._ending = {i for i in raising if isinstance(values[i], StopIteration)}
-        self._indexes = iter(range(len(values)))
+        self._indexes: Iterator[int] = iter(range(len(values)))
 
     def __length_hint__(self) -> int:
         return operator.length_hint(self._indexes)
@@ -334,6 +337,9 @@ class _Mixed(Iterator[R]):
                 result: R = value
                 return result
             self._owner._ends_loop = i in self._ending
+            if isinstance(value, SetupError):  # told once; no other item would fare better
+                self._owner.close()
+                self._indexes = iter(())
             try:
                 raise value
             finally:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
 from seppo.errors import ConfigurationError
 from seppo.payload.retry import Retry
+from seppo.payload.setup import Depends, Setup
 
 # Seen by a type checker; what it means is told in map_parallel's docstring.
 Progress = bool | str | Mapping[str, Any] | type | Callable[[int, int | None], object] | None
@@ -33,6 +35,7 @@ class MapOptions:
     duplicate: bool = True
     timeout: float | None = None
     task_timeout: float | None = None
+    setup: Setup | None = None
 
     @classmethod
     def checked(
@@ -117,6 +120,31 @@ def seconds_of(name: str, value: float | None) -> float | None:
     if not seconds > 0:
         raise ConfigurationError(name, str(value), "more than 0 seconds are needed, or None")
     return seconds if seconds < float("inf") else None
+
+
+def setup_of(
+    depends: Iterable[Any],
+    initializer: Callable[..., object] | None,
+    initargs: Iterable[Any],
+    finalizer: Callable[[], object] | None,
+    cleanup: bool,
+) -> Setup | None:
+    """Return what is to be there and to be done around a map; None for nothing.
+
+    Raises:
+        ConfigurationError: If an element of ``depends`` is nothing that can travel.
+        TypeError: If a value is of the wrong type.
+        OSError: If a file cannot be read.
+    """
+    for name, value in (("initializer", initializer), ("finalizer", finalizer)):
+        if value is not None and not callable(value):
+            raise TypeError(f"{name} must be callable, not {value!r}")
+    if isinstance(depends, (str, os.PathLike)) or not isinstance(depends, Iterable):
+        raise TypeError(f"depends must be a list, not {depends!r}")
+    listed = list(depends)
+    if not listed and initializer is None and finalizer is None:
+        return None
+    return Setup(Depends.of(listed), initializer, tuple(initargs), finalizer, bool(cleanup))
 
 
 def _positive(name: str, value: SupportsIndex | None) -> int | None:

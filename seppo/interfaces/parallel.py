@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from seppo.core.events import Policy
@@ -13,7 +14,7 @@ from seppo.interfaces.here import Deadline
 from seppo.interfaces.inputs import Reader, growth_of, length_of
 from seppo.interfaces.iterator import ParallelMap
 from seppo.interfaces.mailbox import Mailbox
-from seppo.interfaces.options import MapOptions, Progress
+from seppo.interfaces.options import MapOptions, Progress, setup_of
 from seppo.interfaces.progress import meter_for
 from seppo.interfaces.serial import SerialMap
 from seppo.payload.function import pack_function
@@ -44,6 +45,11 @@ def map_parallel(
     progress: Progress = None,
     group: str | None = None,
     fallback: str = "serial",
+    depends: Iterable[Any] = (),
+    initializer: Callable[..., object] | None = None,
+    initargs: Iterable[Any] = (),
+    finalizer: Callable[[], object] | None = None,
+    cleanup: bool = True,
 ) -> ParallelMap[R] | SerialMap[R]:
     """Return an iterator over ``func`` of each item, computed on all workers.
 
@@ -86,6 +92,16 @@ def map_parallel(
             and none comes back for 20 seconds: ``"serial"`` runs the items in this
             process, with a warning, but none that may have killed a worker: those raise
             ``WorkerLostError``. ``"error"`` raises ``NoWorkersError``.
+        depends: What travels besides: modules, packages, functions and classes, which
+            ``func`` then finds as globals, and paths of files and directories, which it
+            finds with ``seppo.data_path(name)`` or relative to its working directory.
+        initializer: Called once on each worker before its first item. It is not called
+            again for another map with the same function and initializer, unless there
+            is a ``finalizer``.
+        initargs: The arguments of ``initializer``.
+        finalizer: Called on each of these workers when the map is over, in whatever way.
+        cleanup: Remove the files that ``depends`` named from the workers when the map is
+            over; False keeps them for the next map, as long as the worker lives.
 
     Returns:
         An iterator, also a context manager, with ``close()``, ``cancel()``, and ``len()``
@@ -96,6 +112,7 @@ def map_parallel(
         NoWorkersError: With ``fallback="error"``, at the call and from ``next()``; without
             it from ``next()``, when all workers are gone and several items are known to
             have killed theirs: then nothing of it is run in this process.
+        SetupError: From ``next()``, once, if ``initializer`` fails or a file cannot be sent.
         ProtocolError: If there are workers, but none that this client can work with.
         SecurityError: If there are workers, but none that holds the same key.
         ValueError, TypeError: If an argument makes no sense.
@@ -119,6 +136,8 @@ def map_parallel(
         group=group,
         fallback=fallback,
     )
+    setup = setup_of(depends, initializer, initargs, finalizer, cleanup)
+    options = replace(options, setup=setup)
     _check(func, iterables)
     if is_nested(group):
         return SerialMap(func, iterables, options)
@@ -144,6 +163,11 @@ def map_parallel_serial(
     progress: Progress = None,
     group: str | None = None,
     fallback: str = "serial",
+    depends: Iterable[Any] = (),
+    initializer: Callable[..., object] | None = None,
+    initargs: Iterable[Any] = (),
+    finalizer: Callable[[], object] | None = None,
+    cleanup: bool = True,
 ) -> SerialMap[R]:
     """Return what ``map_parallel`` returns, computed in this process by builtin ``map``.
 
@@ -168,6 +192,8 @@ def map_parallel_serial(
         group=group,
         fallback=fallback,
     )
+    setup = setup_of(depends, initializer, initargs, finalizer, cleanup)
+    options = replace(options, setup=setup)
     _check(func, iterables)
     return SerialMap(func, iterables, options)
 
@@ -217,7 +243,7 @@ def _start(
 ) -> ParallelMap[R]:
     deadline = Deadline(options.timeout)
     func = retrying(func, options.retries)
-    function = pack_function(func)
+    function = pack_function(func, options.setup)
     mailbox = Mailbox()
     length = length_of(iterables)
     policy = Policy(

@@ -11,7 +11,9 @@ from seppo.interfaces.here import Deadline
 from seppo.interfaces.inputs import length_of
 from seppo.interfaces.options import MapOptions
 from seppo.interfaces.progress import meter_for
+from seppo.payload.data import provide_here
 from seppo.payload.retry import retrying
+from seppo.payload.setup import Equipped
 
 R = TypeVar("R")
 
@@ -22,8 +24,9 @@ class SerialMap(Iterator[R], Generic[R]):
     Args:
         func: The function.
         iterables: Its arguments.
-        options: Of these, ``return_exceptions``, ``progress``, ``retries`` and ``timeout``
-            matter here; ``timeout`` is looked at before each item, which nothing interrupts.
+        options: Of these, ``return_exceptions``, ``progress``, ``retries``, ``timeout`` and
+            ``setup`` matter here; ``timeout`` is looked at before each item, which nothing
+            interrupts.
     """
 
     def __init__(
@@ -42,10 +45,17 @@ class SerialMap(Iterator[R], Generic[R]):
         self._return_exceptions = options.return_exceptions
         self._meter = meter_for(options.progress, self._length)
         self._done = 0
+        self._equipped: Equipped | None = None  # what is to be done before and after
+        self._is_ready = True
+        if options.setup is not None:
+            self._equipped = options.setup.equip(func)
+            self._is_ready = False
+            provide_here(options.setup.depends.paths)
         self._show()
 
     def __iter__(self) -> Iterator[R]:
-        if type(self._map) is map and self._meter is None and not self._return_exceptions:
+        is_plain = self._meter is None and not self._return_exceptions and self._equipped is None
+        if type(self._map) is map and is_plain:
             return self._map
         return self
 
@@ -53,6 +63,8 @@ class SerialMap(Iterator[R], Generic[R]):
         if self._map is None:
             raise StopIteration
         self._show()  # before anything is taken: should it raise, nothing is lost
+        if not self._is_ready:
+            self._begin()
         try:
             value = next(self._map)
         except (StopIteration, MapTimeoutError):
@@ -65,6 +77,21 @@ class SerialMap(Iterator[R], Generic[R]):
             return error  # type: ignore[return-value]
         self._done += 1
         return value
+
+    def _begin(self) -> None:
+        """Before the first item: do what the caller wants to be done.
+
+        Raises:
+            SetupError: If that fails.
+        """
+        assert self._equipped is not None
+        try:
+            self._equipped.begin("of this process")
+        except BaseException:
+            self._equipped = None  # what has not begun is not finalized
+            self.close()
+            raise
+        self._is_ready = True
 
     def _show(self) -> None:
         if self._meter is not None:
@@ -82,9 +109,16 @@ class SerialMap(Iterator[R], Generic[R]):
     def close(self) -> None:
         """Stop: no further result will come."""
         self._map = None
+        equipped, self._equipped = self._equipped, None
+        if equipped is not None and self._is_ready and equipped.finalizer is not None:
+            equipped.finalizer()
         if self._meter is not None:
             self._meter.close()
             self._meter = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_equipped", None) is not None:
+            self.close()
 
     def __enter__(self) -> SerialMap[R]:
         return self

@@ -66,9 +66,9 @@ def count_ready(values: Sequence[Any]) -> int:
     return n
 
 
-def pack_whole(values: Any, count: int) -> Batch:
-    """Return a sized iterable packed as one object."""
-    packed = Pickler().dump(values)
+def pack_whole(values: Any, count: int, seen: set[str] | None = None) -> Batch:
+    """Return a sized iterable packed as one object; ``seen`` gets the modules it needs."""
+    packed = Pickler(seen=seen).dump(values)
     return Batch(WHOLE, count, (packed.data, *packed.buffers))
 
 
@@ -77,13 +77,16 @@ def pack_plain(values: list[Any]) -> Batch:
     return Batch(WHOLE, len(values), (pickle.dumps(values, 5),))
 
 
-def pack_values(values: Sequence[Any], name: Callable[[int], str]) -> Batch:
+def pack_values(
+    values: Sequence[Any], name: Callable[[int], str], seen: set[str] | None = None
+) -> Batch:
     """Return the values packed, in the form that suits them.
 
     Args:
         values: The values; a ``Failure`` among them stands for an item without a value,
             and one that is ``Packed`` already stays so.
         name: What to call the value at a position, in the error of one that cannot travel.
+        seen: Where to note the names of modules that the pickles need.
     """
     if is_plain(values):
         return pack_plain(list(values))
@@ -91,7 +94,7 @@ def pack_values(values: Sequence[Any], name: Callable[[int], str]) -> Batch:
         # Past the lock of the user's modules: an item may hold it while its result is packed.
         return join([v if type(v) is Packed else Packed(pickle.dumps(v, 5)) for v in values])
     with own_modules_by_value():
-        pickler = Pickler()
+        pickler = Pickler(seen=seen)
         return join(
             [
                 value if type(value) is Packed else pack_one(pickler, value, name, i)

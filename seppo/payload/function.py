@@ -4,6 +4,9 @@ Packing a function by value takes about 0.1 ms, as long as a small map. So a fun
 was packed is remembered with all that its pickle depends on. When each of these is still
 the very same object, and none of them can have changed inside, the pickle is still good.
 Where that cannot be told (a closure over a list, say) the function is packed again.
+
+With the pickle goes the bundle of the caller's own modules that it needs. Whether that is
+still good is looked up each time.
 """
 
 from __future__ import annotations
@@ -15,20 +18,32 @@ import pickle
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from seppo.errors import SerializationError
-from seppo.payload.serialize import PLAIN_TYPES, Packed, dump, is_own_module_name, modules_state
+from seppo.payload import importer
+from seppo.payload.bundle import (
+    Bundle,
+    bundle_for,
+    grown,
+    modules_state,
+    renewed,
+    with_more,
+)
+from seppo.payload.capture import lost_modules
+from seppo.payload.serialize import PLAIN_TYPES, Packed, dump
+from seppo.payload.setup import Setup
 
 REMEMBERED = 64  # functions
 SHARED_FROM = 1 << 20  # bytes; a function from this size on reaches each host once
 PIECE = 8 << 20  # bytes that one thread hashes at a time
 HASHERS = 4  # threads
+LOADED = 256  # functions of single calls
 LARGEST_REMEMBERED = 1 << 20  # bytes of one packed function
 
 
@@ -37,57 +52,118 @@ class PackedFunction:
     """A function with all it closes over, addressed by its content.
 
     Attributes:
-        digest: A hash of the content (SHA-256, in pieces).
+        digest: A hash of the content (SHA-256, in pieces) and of the bundle.
         packed: The content.
+        manifest: What the bundle consists of, as it travels; empty for no bundle.
+        bundle: The bundle itself, where it comes from.
+        has_setup: Whether something is to be done before and after.
     """
 
     digest: bytes
     packed: Packed
+    manifest: bytes = b""
+    bundle: Bundle = field(default_factory=Bundle, compare=False, repr=False)
+    has_setup: bool = field(default=False, compare=False)
 
 
 # id of a function -> the function (so that the id stays its own), what its pickle
-# depends on, and the pickle.
-_remembered: OrderedDict[int, tuple[Any, list[Any], PackedFunction]] = OrderedDict()
+# depends on, the modules that it needs, and the pickle.
+_remembered: OrderedDict[int, tuple[Any, list[Any], frozenset[str], PackedFunction]] = OrderedDict()
 _lock = threading.Lock()
 
 
-def pack_function(func: Callable[..., Any]) -> PackedFunction:
+def pack_function(func: Callable[..., Any], setup: Setup | None = None) -> PackedFunction:
     """Return the function packed.
+
+    Args:
+        func: The function.
+        setup: What else is to be there, and to be done before and after.
 
     Raises:
         SerializationError: If it cannot be pickled; names what in it and why.
     """
+    if setup is not None:
+        return _pack_with(func, setup)
     parts = dependencies(func)
     if parts is not None:
         with _lock:
             found = _remembered.get(id(func))
-            if found is not None:
-                _, before, packed_function = found
-                if len(before) == len(parts) and all(map(operator.is_, before, parts)):
+        if found is not None:
+            _, before, seeds, packed_function = found
+            if len(before) == len(parts) and all(map(operator.is_, before, parts)):
+                bundle = bundle_for(seeds)
+                if bundle is not packed_function.bundle:
+                    packed_function = _with_bundle(packed_function.packed, bundle)
+                with _lock:
+                    _remembered[id(func)] = (func, parts, seeds, packed_function)
                     _remembered.move_to_end(id(func))
-                    return packed_function
-    packed_function = _pack(func)
-    if parts is not None and packed_function.packed.nbytes <= LARGEST_REMEMBERED:
+                return packed_function
+    packed, seeds = _dump(func, f"the function {_name(func)}")
+    packed_function = _with_bundle(packed, bundle_for(seeds))
+    if parts is not None and packed.nbytes <= LARGEST_REMEMBERED:
         with _lock:
-            _remembered[id(func)] = (func, parts, packed_function)
+            _remembered[id(func)] = (func, parts, seeds, packed_function)
             if len(_remembered) > REMEMBERED:
                 _remembered.popitem(last=False)
     return packed_function
 
 
-def _pack(func: Callable[..., Any]) -> PackedFunction:
+def _dump(obj: Any, what: str) -> tuple[Packed, frozenset[str]]:
+    """Return an object packed, and the names of the modules that it needs."""
+    lost = len(lost_modules())
     try:
-        packed = dump(func)
+        seen: set[str] = set()
+        packed = dump(obj, seen)
+        bundle_for(seen, warn=False)
+        if len(lost_modules()) != lost:  # some of these modules must go by value
+            seen = set()
+            packed = dump(obj, seen)
     except BaseException as error:  # user code, which must not end our thread
         if isinstance(error, KeyboardInterrupt):
             raise
         raise SerializationError(
-            f"the function {_name(func)}",
+            what,
             f"{type(error).__name__}: {error}",
             "make what cannot be pickled (a lock, a socket, a database connection) inside "
             "the function",
         ) from error
-    return PackedFunction(_digest(packed), packed)
+    return packed, frozenset(seen)
+
+
+def _with_bundle(packed: Packed, bundle: Bundle) -> PackedFunction:
+    manifest = bundle.manifest
+    digest = _digest(packed)
+    if manifest.modules or manifest.data:
+        digest = hashlib.sha256(digest + bytes.fromhex(manifest.digest)).digest()
+    return PackedFunction(digest, packed, manifest.to_bytes(), bundle)
+
+
+def _pack_with(func: Callable[..., Any], setup: Setup) -> PackedFunction:
+    """Return a function packed with what it is to find, and what is to be done around it.
+
+    All in one pickle: functions of ``__main__`` then share their globals on the worker, so
+    that what the initializer sets there is seen by the function.
+    """
+    packed, seeds = _dump(setup.equip(func), f"the function {_name(func)}, or its setup,")
+    bundle = bundle_for(seeds | setup.depends.seeds)
+    depends = setup.depends
+    if depends.modules or depends.data:
+        bundle = with_more(bundle, depends.modules, depends.data, depends.contents, setup.cleanup)
+    return replace(_with_bundle(packed, bundle), has_setup=True)
+
+
+def grow(function: PackedFunction, seeds: set[str]) -> PackedFunction:
+    """Return a function whose bundle has, besides, what items of these modules need."""
+    bundle = grown(function.bundle, seeds)
+    if bundle is function.bundle:
+        return function
+    return replace(_with_bundle(function.packed, bundle), has_setup=function.has_setup)
+
+
+def renew(function: PackedFunction, seeds: Iterable[str]) -> PackedFunction:
+    """Return a function whose bundle is as modules are now, and has those of these names."""
+    bundle = renewed(function.bundle, seeds)
+    return function if bundle is function.bundle else _with_bundle(function.packed, bundle)
 
 
 def _digest(packed: Packed) -> bytes:
@@ -111,10 +187,17 @@ def _name(func: Callable[..., Any]) -> str:
     return getattr(func, "__qualname__", None) or repr(func)[:80]
 
 
-@lru_cache(maxsize=256)
 def load_function(data: bytes) -> Callable[..., Any]:
-    """Return the function in a pickle; the same one for the same pickle, while remembered."""
-    func: Callable[..., Any] = pickle.loads(data)
+    """Return the function in a pickle; the same one for the same pickle, while remembered.
+
+    Remembered with the modules of the bundle: in another one it is another function.
+    """
+    known = importer.cache()
+    func: Callable[..., Any] | None = known.get(data)
+    if func is None:
+        func = known[data] = pickle.loads(data)
+        if len(known) > LOADED:
+            del known[next(iter(known))]
     return func
 
 
@@ -130,6 +213,8 @@ def dependencies(func: Any) -> list[Any] | None:
     classes, and the same of every function that is reached.
     """
     parts: list[Any] = []
+    if type(func) is FunctionType and _is_importable(func):
+        return [func]  # it travels by name, its module in the bundle
     return parts if _add_function(func, parts, set()) else None
 
 
@@ -174,7 +259,7 @@ def _add(value: Any, parts: list[Any], seen: set[int]) -> bool:
 
 
 def _is_importable(value: Any) -> bool:
-    """Whether a function or class goes by reference, and so is whatever the worker has."""
+    """Whether a function or class goes by reference, its module by name or in the bundle."""
     if _goes_by_value(value.__module__):
         return False
     found: Any = sys.modules.get(value.__module__)
@@ -184,7 +269,7 @@ def _is_importable(value: Any) -> bool:
 
 
 def _goes_by_value(module: str | None) -> bool:
-    return module is None or module == "__main__" or is_own_module_name(module)
+    return module is None or module == "__main__" or module in lost_modules()
 
 
 @lru_cache(maxsize=1024)

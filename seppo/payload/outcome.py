@@ -15,6 +15,7 @@ from types import TracebackType
 
 from seppo.errors import RemoteError, RemoteTraceback, SerializationError
 from seppo.payload import place
+from seppo.payload.missing import explain_missing
 from seppo.payload.serialize import dump_whole
 
 MAX_TEXT = 20_000  # characters of an exception's text or traceback that travel
@@ -95,6 +96,7 @@ class Failure:
         if error is None:
             error = RemoteError(self.type_name, self.text, self.traceback, why)
         try:
+            explain_missing(error, worker)
             if self.traceback:
                 # Past the class's own __setattr__, which may refuse or raise.
                 BaseException.__setattr__(error, "__cause__", RemoteTraceback(self.traceback))

@@ -18,7 +18,7 @@ from seppo.payload.frames import Frame
 from seppo.payload.function import PackedFunction
 from seppo.payload.serialize import Buffer, Packed
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 # attempt, job, index, count, task_timeout, alone, digest, number of columns
 _CHUNK = struct.Struct("!QQQQd?32sH")
@@ -122,6 +122,38 @@ class FunctionAt:
     location: str
 
 
+@dataclass(frozen=True)
+class NeedFiles:
+    """Of the bundle of this function, files with these digests are not here."""
+
+    digest: bytes
+    files: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a bundle; or why it cannot be had."""
+
+    digest: bytes
+    content: Buffer
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Release:
+    """No map of this client uses the function any more."""
+
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Differs:
+    """What a function's environment is on the worker, where it is not as at the client."""
+
+    digest: bytes
+    versions: dict[str, str]
+
+
 # --- between a client and a supervisor
 
 
@@ -186,7 +218,7 @@ class Draining:
 
 Message = (
     Chunk | Function | Recall | Cancel | Welcome | Results | Returned | NeedFunction
-    | Stored | FunctionAt
+    | Stored | FunctionAt | NeedFiles | File | Release | Differs
     | Ping | Pong | Uses | KillWorker | WorkerEnded | Draining
 )  # fmt: skip
 
@@ -204,6 +236,10 @@ _KINDS: dict[type, int] = {
             NeedFunction,
             Stored,
             FunctionAt,
+            NeedFiles,
+            File,
+            Release,
+            Differs,
             Ping,
             Pong,
             Uses,
@@ -242,7 +278,7 @@ def to_parts(message: Message) -> tuple[int, list[Buffer]]:
             parts = [head + _column(batch), *batch.parts]
         case Function(function=function):
             packed = function.packed
-            parts = [function.digest, packed.data, *packed.buffers]
+            parts = [function.digest, function.manifest, packed.data, *packed.buffers]
         case Recall(attempt=attempt) | Cancel(attempt=attempt):
             parts = [_NUMBER.pack(attempt)]
         case Returned(attempt=attempt, kept=kept):
@@ -253,6 +289,14 @@ def to_parts(message: Message) -> tuple[int, list[Buffer]]:
             Stored(digest=digest, location=location) | FunctionAt(digest=digest, location=location)
         ):
             parts = [digest, location.encode()]
+        case NeedFiles(digest=digest, files=files):
+            parts = [digest, b"".join(files)]
+        case File(digest=digest, content=content, problem=problem):
+            parts = [digest, problem.encode(), content]
+        case Release(digest=digest):
+            parts = [digest]
+        case Differs(digest=digest, versions=versions):
+            parts = [digest, json.dumps(versions).encode()]
         case Welcome(info=info):
             parts = [json.dumps(info).encode()]
         case Ping() | Pong() | Uses() | KillWorker() | WorkerEnded() | Draining():
@@ -311,7 +355,8 @@ def _read_function(parts: tuple[memoryview, ...]) -> Function:
     digest = bytes(parts[0])
     if len(digest) != 32:
         raise ValueError("a digest of the wrong size")
-    return Function(PackedFunction(digest, Packed(bytes(parts[1]), parts[2:])))
+    manifest = bytes(parts[1])
+    return Function(PackedFunction(digest, Packed(bytes(parts[2]), parts[3:]), manifest))
 
 
 def _read_need(parts: tuple[memoryview, ...]) -> NeedFunction:
@@ -329,6 +374,26 @@ def _read_welcome(parts: tuple[memoryview, ...]) -> Welcome:
 def _read_location(parts: tuple[memoryview, ...]) -> tuple[bytes, str]:
     digest, location = parts
     return bytes(digest), bytes(location).decode()
+
+
+def _read_need_files(parts: tuple[memoryview, ...]) -> NeedFiles:
+    digest, files = map(bytes, parts)
+    if len(files) % 32:
+        raise ValueError("digests of the wrong size")
+    return NeedFiles(digest, tuple(files[at : at + 32] for at in range(0, len(files), 32)))
+
+
+def _read_file(parts: tuple[memoryview, ...]) -> File:
+    digest, problem, content = parts
+    return File(bytes(digest), content, bytes(problem).decode())
+
+
+def _read_differs(parts: tuple[memoryview, ...]) -> Differs:
+    digest, versions = parts
+    told = json.loads(bytes(versions))
+    if not isinstance(told, dict):
+        raise ValueError("no mapping")
+    return Differs(bytes(digest), {str(name): str(value) for name, value in told.items()})
 
 
 def _reader_of(kind: Any, **types: type) -> Any:
@@ -361,6 +426,10 @@ _READERS: dict[int, Any] = {
     _KINDS[NeedFunction]: _read_need,
     _KINDS[Stored]: lambda parts: Stored(*_read_location(parts)),
     _KINDS[FunctionAt]: lambda parts: FunctionAt(*_read_location(parts)),
+    _KINDS[NeedFiles]: _read_need_files,
+    _KINDS[File]: _read_file,
+    _KINDS[Release]: lambda parts: Release(bytes(parts[0])),
+    _KINDS[Differs]: _read_differs,
     _KINDS[Ping]: _reader_of(Ping),
     _KINDS[Pong]: _reader_of(Pong),
     _KINDS[Uses]: _reader_of(Uses, name=str, channel=int),

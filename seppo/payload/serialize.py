@@ -3,28 +3,35 @@
 Pickle protocol 5 with out-of-band buffers: the bulk of an array is not copied into the
 pickle but stands beside it as a buffer of its own.
 
-Functions and classes of the caller's own modules travel by value, since a worker that
-was started elsewhere cannot import them. A class that travels this way and comes back
-is the caller's own class again (cloudpickle numbers them).
+Functions and classes of importable modules travel by reference; those of the caller's own
+modules, too, since these modules travel in a bundle of their own. For that the pickler
+tells which modules it has met. What is defined in ``__main__`` or inside a function travels
+by value; a class that does and comes back is the caller's own class again (cloudpickle
+numbers them). A function by value that belongs to one of the caller's modules runs there
+in that module's namespace, with its state.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import io
 import os
 import pickle
 import sys
-import sysconfig
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePath
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
+
+from seppo.payload.capture import lost_modules
+from seppo.payload.imports import candidates
+from seppo.payload.origin import facts_of, is_own
 
 Buffer = bytes | bytearray | memoryview
 
@@ -53,15 +60,73 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     cloudpickle finds the class that an object's pickle belongs to by a number, and then
     writes the attributes that it had when it was pickled into it. In the process where
     the class was made that would replace its methods by copies.
+
+    Attributes:
+        seen: Where to note the names of modules that the pickle needs; None: nowhere.
     """
 
+    seen: set[str] | None = None
+    has_functions = False  # whether a function went by value
+
     def reducer_override(self, obj: Any) -> Any:
+        if self.seen is not None:
+            kind = type(obj)
+            if kind is ModuleType:
+                name = obj.__name__
+            else:
+                is_global = kind is FunctionType or issubclass(kind, type)
+                name = getattr(obj if is_global else kind, "__module__", None)
+            if type(name) is str:
+                self.seen.add(name)
         reduced = super().reducer_override(obj)
         if isinstance(obj, type) and type(reduced) is tuple and len(reduced) == 6:
             if obj not in _visitors:
                 _natives.add(obj)
             reduced = (*reduced[:5], _set_class_state)
         return reduced
+
+    def _dynamic_function_reduce(self, func: FunctionType) -> Any:
+        """Reduce a function by value; one of an own module keeps its globals' namespace."""
+        self.has_functions = True
+        home = _home_of(func)
+        if self.seen is not None:
+            package = func.__globals__.get("__package__")
+            self.seen.update(candidates(func.__code__, package if type(package) is str else ""))
+            if home is not None:
+                self.seen.add(home)
+        reduced = super()._dynamic_function_reduce(func)
+        if home is not None:
+            make, (code, _, *rest), (state, slots), *more = reduced
+            slots["__globals__"] = {}
+            slots["_cloudpickle_submodules"] = []
+            reduced = (make, (code, _Namespace(home), *rest), (state, slots), *more)
+        return reduced
+
+
+def _home_of(func: FunctionType) -> str | None:
+    """Return the module of the caller's own in whose namespace a function runs, if any."""
+    facts = func.__globals__
+    name, file = facts.get("__name__"), facts.get("__file__")
+    if type(name) is not str or type(file) is not str or name in lost_modules():
+        return None
+    module = sys.modules.get(name)
+    if module is None or facts_of(module) is not facts or not is_own(name, file):
+        return None
+    return name
+
+
+class _Namespace:
+    """Stands for the globals of an importable module in a pickle."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __reduce__(self) -> Any:
+        return _namespace, (self._module,)
+
+
+def _namespace(module: str) -> dict[str, Any]:
+    return vars(importlib.import_module(module))
 
 
 _natives: weakref.WeakSet[type] = weakref.WeakSet()  # classes made here that went elsewhere
@@ -82,13 +147,15 @@ class Pickler:
     Args:
         copy_buffers: Copy what would be referred to out of band, for objects whose
             memory may be used again (generators that fill one buffer over and over).
+        seen: Where to note the names of modules that the pickles need.
     """
 
-    def __init__(self, copy_buffers: bool = False) -> None:
+    def __init__(self, copy_buffers: bool = False, seen: set[str] | None = None) -> None:
         self._file = io.BytesIO()
         self._buffers: list[Buffer] = []
         self._copy = copy_buffers
         self._pickler = _Pickler(self._file, protocol=5, buffer_callback=self._keep_buffer)
+        self._pickler.seen = seen
 
     def _keep_buffer(self, buffer: pickle.PickleBuffer) -> bool:
         """Decide for one buffer; true means that it goes into the pickle."""
@@ -115,10 +182,15 @@ class Pickler:
         return Packed(self._file.getvalue(), tuple(self._buffers))
 
 
-def dump(obj: Any) -> Packed:
-    """Return one object packed, the caller's own classes by value."""
+def dump(obj: Any, seen: set[str] | None = None) -> Packed:
+    """Return one object packed.
+
+    Args:
+        obj: The object.
+        seen: Where to note the names of modules that the pickle needs.
+    """
     with own_modules_by_value():
-        return Pickler().dump(obj)
+        return Pickler(seen=seen).dump(obj)
 
 
 def dump_whole(obj: Any) -> bytes:
@@ -129,89 +201,39 @@ def dump_whole(obj: Any) -> bytes:
     return file.getvalue()
 
 
+def content_key(obj: Any) -> bytes | None:
+    """Return a hash of what an object is, or None where functions in it travel by value."""
+    file = io.BytesIO()
+    pickler = _Pickler(file, protocol=5)
+    try:
+        pickler.dump(obj)
+    except Exception:  # user code; packing it in earnest will tell
+        return None
+    return None if pickler.has_functions else hashlib.sha256(file.getvalue()).digest()
+
+
 def load(packed: Packed) -> Any:
     """Return the object again."""
     return pickle.loads(packed.data, buffers=packed.buffers)
 
 
-# --- modules that the caller wrote
+# --- modules whose code cannot be had
 
-_is_own_file: dict[tuple[str, str], bool] = {}  # (module name, file) -> verdict
 _own_lock = threading.RLock()  # cloudpickle's registry is one for the whole process
-# The state of sys.modules, and what it led to: the caller's modules, by name.
-_own: tuple[tuple[int, str], dict[str, ModuleType]] = ((0, ""), {})
-
-
-def own_modules() -> dict[str, ModuleType]:
-    """Return the loaded modules that are neither Python's own nor installed, by name.
-
-    Looks through ``sys.modules`` only when a module has come or gone.
-    """
-    global _own
-    modules = sys.modules
-    try:
-        state = (len(modules), next(reversed(modules)))
-    except RuntimeError:  # another thread imports something right now
-        state = (0, "")
-    if _own[0] != state:
-        found = {name: m for name, m in list(modules.items()) if _is_own_module(name, m)}
-        _own = (state, found)
-    return _own[1]
-
-
-def modules_state() -> object:
-    """Return an object that stays the same one while no module comes or goes."""
-    own_modules()
-    return _own[0]
-
-
-def is_own_module_name(name: str) -> bool:
-    """Whether a module of the caller's own is loaded under this name."""
-    return name in own_modules()
-
-
-def _is_own_module(name: str, module: ModuleType) -> bool:
-    # By its true type: cffi's libraries lie in sys.modules, too, and claim to be modules.
-    if name == "__main__" or not issubclass(type(module), ModuleType):
-        return False
-    # Past any __getattribute__: a module that is loaded lazily stays unloaded.
-    facts = object.__getattribute__(module, "__dict__")
-    file = facts.get("__file__")
-    if not isinstance(file, str):
-        return False
-    if (name, file) not in _is_own_file:
-        _is_own_file[name, file] = _is_own(name, file)
-    # cloudpickle registers modules by name: one under an alias is left alone.
-    return _is_own_file[name, file] and facts.get("__name__") == name
-
-
-def _is_own(name: str, file: str) -> bool:
-    top = name.partition(".")[0]
-    if top in sys.stdlib_module_names or top == __name__.partition(".")[0]:
-        return False
-    path = PurePath(file)
-    if path.suffix != ".py":
-        return False  # an extension module has no value to send
-    if {"site-packages", "dist-packages"} & set(path.parts):
-        return False
-    paths = sysconfig.get_paths()
-    return not any(path.is_relative_to(paths[key]) for key in ("stdlib", "platstdlib"))
 
 
 @contextmanager
 def own_modules_by_value() -> Iterator[None]:
-    """While this lasts, functions and classes of the caller's modules go by value."""
-    modules = own_modules()
+    """While this lasts, what belongs to modules whose source is lost goes by value."""
+    # cloudpickle registers modules by name: one under an alias is left alone.
+    modules = [sys.modules[name] for name in lost_modules() if name in sys.modules]
+    modules = [module for module in modules if module.__name__ in lost_modules()]
     if not modules:
         yield
         return
     with _own_lock:
         registered = cloudpickle.list_registry_pickle_by_value()
-        added = [
-            module
-            for module in modules.values()
-            if module.__name__ not in registered and module.__name__ in sys.modules
-        ]
+        added = [module for module in modules if module.__name__ not in registered]
         for module in added:
             cloudpickle.register_pickle_by_value(module)
         try:

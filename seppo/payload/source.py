@@ -12,6 +12,7 @@ import pickle
 import reprlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from seppo.payload.batch import (
@@ -24,7 +25,14 @@ from seppo.payload.batch import (
     pack_whole,
     unpack_all,
 )
-from seppo.payload.function import PackedFunction, dependencies, load_function, pack_function
+from seppo.payload.function import (
+    PackedFunction,
+    dependencies,
+    grow,
+    load_function,
+    pack_function,
+    renew,
+)
 from seppo.payload.outcome import Failure
 from seppo.payload.serialize import PLAIN_TYPES, Packed, Pickler, own_modules_by_value
 
@@ -90,7 +98,14 @@ class SequenceSource:
 
     def pack(self, start: int, stop: int) -> tuple[Batch, ...]:
         """Return items ``start`` to ``stop``, one batch for each argument."""
-        return tuple(_never_raising(_pack_slice, column, start, stop) for column in self._columns)
+        seen: set[str] = set()
+        packed = tuple(
+            _never_raising(partial(_pack_slice, seen=seen), column, start, stop)
+            for column in self._columns
+        )
+        if seen:
+            self.function = grow(self.function, seen)
+        return packed
 
     def drop(self, start: int, stop: int) -> None:
         """Do nothing: the sequences are the caller's."""
@@ -107,15 +122,15 @@ class SequenceSource:
             return None
 
 
-def _pack_slice(column: Any, start: int, stop: int) -> Batch:
+def _pack_slice(column: Any, start: int, stop: int, seen: set[str]) -> Batch:
     block = column[start:stop]
     if len(block) != stop - start:
         raise RuntimeError(f"the input has shrunk to {len(column)} items during the map")
     if type(block) is list or type(block) is tuple:
-        return pack_values(block, lambda i: f"item {start + i}")
+        return pack_values(block, lambda i: f"item {start + i}", seen)
     if getattr(getattr(block, "dtype", None), "hasobject", False):
-        return pack_values(list(block), lambda i: f"item {start + i}")
-    return pack_whole(block, stop - start)
+        return pack_values(list(block), lambda i: f"item {start + i}", seen)
+    return pack_whole(block, stop - start, seen)
 
 
 class StreamSource:
@@ -135,7 +150,8 @@ class StreamSource:
         # Written by the caller's thread, read and emptied by the driver's: single
         # operations on a dict, which are atomic.
         self._items: dict[int, tuple[Any, ...]] = {}
-        self._pickler = Pickler(copy_buffers=True)
+        self._seen: set[str] = set()  # modules that items need; the caller's thread only
+        self._pickler = Pickler(copy_buffers=True, seen=self._seen)
 
     def add(self, index: int, args: tuple[Any, ...]) -> None:
         """Keep the arguments of item ``index``."""
@@ -144,6 +160,9 @@ class StreamSource:
                 args = tuple(
                     pack_one(self._pickler, arg, lambda _: f"item {index}", 0) for arg in args
                 )
+            if self._seen:
+                self.function = grow(self.function, self._seen)  # before it can be sent
+                self._seen.clear()
         self._items[index] = args
 
     def pack(self, start: int, stop: int) -> tuple[Batch, ...]:
@@ -187,7 +206,9 @@ class TaskSource:
         self.function = pack_function(run_task)
         self._begin = begin
         self._tasks: dict[int, Packed] = {}
-        self._pickler = Pickler(copy_buffers=True)
+        self._seen: set[str] = set()  # modules that arguments need
+        self._bundle = self.function.bundle  # of the last call's function
+        self._pickler = Pickler(copy_buffers=True, seen=self._seen)
 
     def add(self, index: int, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Keep a call; not for two threads at once.
@@ -195,7 +216,8 @@ class TaskSource:
         Raises:
             Exception: Whatever pickling it raises.
         """
-        packed = pack_function(func).packed
+        function = pack_function(func)
+        packed = function.packed
         if packed.buffers or packed.nbytes > SMALL_FUNCTION or dependencies(func) is None:
             # Big, or with a state of its own, which each call gets afresh.
             with own_modules_by_value():
@@ -205,6 +227,10 @@ class TaskSource:
         else:
             with own_modules_by_value():
                 task = self._pickler.dump((packed.data, args, kwargs))
+        if self._seen or function.bundle is not self._bundle:
+            self._bundle = function.bundle
+            self.function = renew(self.function, self._seen | self._bundle.seeds)
+            self._seen.clear()
         self._tasks[index] = task
 
     def pack(self, start: int, stop: int) -> tuple[Batch, ...]:

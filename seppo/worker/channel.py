@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 from seppo.errors import ProtocolError
 from seppo.payload.batch import pack_plain, pack_values
@@ -22,11 +23,15 @@ from seppo.payload.protocol import (
     FUNCTION,
     Cancel,
     Chunk,
+    Differs,
+    File,
     Function,
     FunctionAt,
     Message,
+    NeedFiles,
     NeedFunction,
     Recall,
+    Release,
     Results,
     Returned,
     Stored,
@@ -36,6 +41,7 @@ from seppo.payload.protocol import (
 from seppo.payload.runner import ChunkRun
 from seppo.payload.serialize import Packed
 from seppo.transport.stream import Stream
+from seppo.worker.code import CodeStore
 from seppo.worker.functions import FunctionCache, Known
 from seppo.worker.lastgasp import ChannelMark, LastGasp
 from seppo.worker.sharing import SharedBlock, open_shared, sharing_domain
@@ -52,6 +58,7 @@ class Channel:
     Args:
         sock: The connection.
         functions: What functions are known, to all clients of the worker.
+        code: Their bundles.
         max_frame_bytes: The largest message accepted.
         number: The worker's number for this client.
         memory: Where it is marked what runs; None for nowhere.
@@ -59,6 +66,7 @@ class Channel:
     Attributes:
         number: The worker's number for this client.
         running: The chunk that has begun, if any.
+        function: The function of that chunk.
         waiting: Chunks that have not begun, oldest first, with their functions.
         served: Seconds of work done for this client.
         is_closed: Whether the client has left.
@@ -72,10 +80,12 @@ class Channel:
         number: int = 1,
         memory: LastGasp | None = None,
         max_frame_bytes: int = MAX_FRAME,
+        code: CodeStore | None = None,
     ) -> None:
         self.number = number
         self.lock = threading.RLock()
         self.running: ChunkRun | None = None
+        self.function: Known | None = None
         self.waiting: deque[tuple[Chunk, Known]] = deque()
         self.served = 0.0
         self.is_closed = False
@@ -86,6 +96,8 @@ class Channel:
         self._blocks: list[SharedBlock] = []  # of functions that are being received
         self._stream = Stream(sock, max_frame_bytes, self._allocate)
         self._functions = functions
+        self._code = code or CodeStore()
+        self._awaiting: dict[bytes, tuple[Known, set[bytes]]] = {}  # functions, files
         self._needing: dict[bytes, list[Chunk]] = {}  # chunks whose function is on its way
         self._told_at = 0.0
         self._mark = None if memory is None else ChannelMark(memory, number)
@@ -116,7 +128,10 @@ class Channel:
                 if not self.waiting:
                     return None
                 chunk, known = self.waiting.popleft()
-                self.running = ChunkRun(known.load, chunk, known.pace, self._mark)
+                self.function = known
+                self.running = ChunkRun(
+                    partial(self._code.load, known), chunk, known.pace, self._mark
+                )
                 self._told_at = time.monotonic()
             return self.running
 
@@ -146,6 +161,10 @@ class Channel:
                 self._learn(function, self._block_of(frame))
             case FunctionAt():
                 self._map_function(message)
+            case File():
+                self._take_file(message)
+            case Release(digest=digest):
+                self._code.release(self, digest)
             case Recall(attempt=attempt):
                 self._give_back(attempt)
             case Cancel(attempt=attempt):
@@ -160,12 +179,44 @@ class Channel:
             return
         known = self._functions.get(chunk.digest)
         if known is not None:
+            self._code.use(self, known)
+            if self._await_files(known, chunk):
+                return
             self.waiting.append((chunk, known))
             return
         waiting = self._needing.setdefault(chunk.digest, [])
         if not waiting:
             self._send(NeedFunction(chunk.attempt, chunk.digest))
         waiting.append(chunk)
+
+    def _await_files(self, known: Known, chunk: Chunk) -> bool:
+        """Ask for files that a function needs; return whether the chunk has to wait."""
+        if chunk.digest not in self._awaiting:
+            missing = self._code.missing(known)
+            if not missing:
+                return False
+            self._awaiting[chunk.digest] = known, set(missing)
+            self._send(NeedFiles(chunk.digest, missing))
+        self._needing.setdefault(chunk.digest, []).append(chunk)
+        return True
+
+    def _take_file(self, file: File) -> None:
+        problem = file.problem
+        if not problem:
+            try:
+                self._code.add(file.digest, file.content)
+            except OSError as error:
+                problem = f"this worker cannot keep it: {error}"
+        for digest, (known, missing) in list(self._awaiting.items()):
+            if file.digest in missing:
+                missing.discard(file.digest)
+                if problem:
+                    self._code.refuse(known, "a file", problem)
+                    missing.clear()
+            if not missing:
+                del self._awaiting[digest]
+                for chunk in self._needing.pop(digest, ()):
+                    self._accept(chunk)
 
     def _block_of(self, frame: Frame) -> SharedBlock | None:
         """Return the shared memory that a frame was received into, if any."""
@@ -179,27 +230,36 @@ class Channel:
     def _learn(self, function: PackedFunction, block: SharedBlock | None) -> None:
         if block is not None:
             # Its own copy-on-write view: what user code writes is nobody else's.
-            _, data, *buffers = block.private_parts()
+            _, manifest, data, *buffers = block.private_parts()
             block.parts = []
             packed = Packed(bytes(data), tuple(buffers))
-            function = PackedFunction(function.digest, packed)
+            function = PackedFunction(function.digest, packed, bytes(manifest))
         location = self._functions.add(function, block)
         if function.packed.nbytes >= SHARED_FROM:
             self._send(Stored(function.digest, location))  # empty: others get their own
+        self._compare(function)
         for chunk in self._needing.pop(function.digest, ()):
             self._accept(chunk)
 
+    def _compare(self, function: PackedFunction) -> None:
+        """Tell what is not here as a function's caller has it."""
+        differences = self._code.differences(function.manifest)
+        if differences:
+            self._send(Differs(function.digest, differences))
+
     def _map_function(self, message: FunctionAt) -> None:
         try:
-            digest, data, *buffers = open_shared(message.location)
+            digest, manifest, data, *buffers = open_shared(message.location)
             if bytes(digest) != message.digest:
                 raise ValueError("another function lies there")
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.info("a shared function cannot be mapped: %s", error)
             self._send(NeedFunction(0, message.digest))
             return
-        function = PackedFunction(message.digest, Packed(bytes(data), tuple(buffers)))
+        packed = Packed(bytes(data), tuple(buffers))
+        function = PackedFunction(message.digest, packed, bytes(manifest))
         self._functions.add(function)
+        self._compare(function)
         for chunk in self._needing.pop(message.digest, ()):
             self._accept(chunk)
 
@@ -240,6 +300,7 @@ class Channel:
                     chunks.remove(chunk)
                     if not chunks:  # so that the next one asks again
                         del self._needing[digest]
+                        self._awaiting.pop(digest, None)
                     return True
         return False
 
@@ -303,6 +364,7 @@ class Channel:
                 _, chunks = self._needing.popitem()
                 for chunk in chunks:
                     self._send(Returned(chunk.attempt, 0))
+            self._awaiting.clear()
 
     def give_up_item(self, run: ChunkRun) -> None:
         """Tell what is finished, and of the item that runs that it took too long.
@@ -357,6 +419,8 @@ class Channel:
             self.is_closed = True
             self.waiting.clear()
             self._needing.clear()
+            self._awaiting.clear()
+            self._code.release(self)
             if self.running is not None:
                 self.running.abandon()
                 return True

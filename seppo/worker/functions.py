@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seppo.payload.function import PackedFunction
+from seppo.payload.manifest import Manifest
 from seppo.payload.outcome import Failure, is_for_us
 from seppo.payload.runner import Pace
 from seppo.payload.serialize import load
@@ -26,6 +27,9 @@ class Known:
     block: SharedBlock | None = None  # keeps the memory open for other workers
     pace: Pace = field(default_factory=Pace)
     func: Callable[..., Any] | None = None
+    manifest: Manifest | None = None  # of its bundle, once it was read
+    place: Any = None  # where its bundle's modules are; the code store's
+    problem: Failure | None = None  # why its bundle is of no use
 
     def load(self) -> Callable[..., Any] | Failure:
         """Return the function, or the ``Failure`` of loading it. Runs user code.

@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import MutableMapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import seppo
 from seppo.payload.place import enter_worker
@@ -25,6 +26,8 @@ from seppo.payload.protocol import PROTOCOL_VERSION
 from seppo.settings import Settings
 from seppo.transport.credentials import Credentials
 from seppo.transport.daemon import ControlDaemon
+from seppo.worker.code import CodeStore
+from seppo.worker.health import health
 from seppo.worker.lastgasp import LastGasp
 from seppo.worker.service import WorkerService
 from seppo.worker.sharing import sharing_domain
@@ -130,12 +133,19 @@ def run_worker(control: socket.socket, config: WorkerConfig, mark: int | None = 
         except OSError:
             pass  # the supervisor is gone; so is this process, any moment
 
-    service = WorkerService(facts, memory, tell_limits, settings.max_frame_bytes)
+    code = CodeStore(config.name, settings.max_file_size or None)
+    service = WorkerService(
+        facts, memory, tell_limits, max_frame_bytes=settings.max_frame_bytes, code=code
+    )
     daemon = ControlDaemon(
         OBJECT,
         config.host,
         0,
-        calls={"info": service.info, "ping": lambda: "pong"},
+        calls={
+            "info": service.info,
+            "ping": lambda: "pong",
+            "health": partial(health, settings, credentials),
+        },
         on_attach=service.attach,
         credentials=credentials,
     )
@@ -146,10 +156,11 @@ def run_worker(control: socket.socket, config: WorkerConfig, mark: int | None = 
     ready = {"uri": str(daemon.address), "facts": {k: str(v) for k, v in facts.items()}}
     control.sendall(json.dumps(ready).encode() + b"\n")
     obey = threading.Thread(
-        target=_obey, args=(control, service), name="seppo-lifeline", daemon=True
+        target=_obey, args=(control, service, code), name="seppo-lifeline", daemon=True
     )
     obey.start()
     service.serve()
+    code.close()
 
 
 def _settings(config: WorkerConfig) -> Settings:
@@ -182,7 +193,7 @@ def _prepare_process(config: WorkerConfig) -> None:
         numpy_random.seed()
 
 
-def _obey(control: socket.socket, service: WorkerService) -> None:
+def _obey(control: socket.socket, service: WorkerService, code: CodeStore) -> None:
     """Do what the supervisor says; end this process when its end of the line is closed."""
     inbox = b""
     try:
@@ -197,6 +208,7 @@ def _obey(control: socket.socket, service: WorkerService) -> None:
     except OSError:
         pass
     finally:
+        code.close()
         os._exit(0)
 
 

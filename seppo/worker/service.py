@@ -38,7 +38,8 @@ from seppo.payload.protocol import Welcome
 from seppo.payload.runner import ChunkRun
 from seppo.transport.stream import Waker
 from seppo.worker.channel import Channel
-from seppo.worker.functions import FunctionCache
+from seppo.worker.code import CodeStore
+from seppo.worker.functions import FunctionCache, Known
 from seppo.worker.lastgasp import LastGasp
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class WorkerService:
         memory: Where it is marked what runs; None for memory of its own.
         on_limits: Called when items with a time limit begin, at most every ``TELL_LIMITS``.
         max_frame_bytes: The largest message accepted from a client.
+        code: The bundles of code; None for a store without limits.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class WorkerService:
         memory: LastGasp | None = None,
         on_limits: Callable[[], None] | None = None,
         max_frame_bytes: int = MAX_FRAME,
+        code: CodeStore | None = None,
     ) -> None:
         self._facts = dict(facts)
         self._max_frame_bytes = max_frame_bytes
@@ -80,6 +83,7 @@ class WorkerService:
         self._limits_told_at = float("-inf")
         self._numbers = itertools.count(1)
         self._functions = FunctionCache()
+        self._code = code or CodeStore()
         self._channels: list[Channel] = []  # served by the main thread
         self._attached: dict[int, Channel] = {}  # also those that it has not welcomed yet
         self._working: list[Channel] = []  # those that had work at the last turn
@@ -113,7 +117,9 @@ class WorkerService:
         if self._draining:
             return
         number = next(self._numbers)
-        channel = Channel(sock, self._functions, number, self._memory, self._max_frame_bytes)
+        channel = Channel(
+            sock, self._functions, number, self._memory, self._max_frame_bytes, self._code
+        )
         self._attached[number] = channel
         channel.send(Welcome({**self._facts, "channel": number}))
         self._arrivals.put(channel)
@@ -224,10 +230,14 @@ class WorkerService:
                 log.exception("outside of any item; all clients are cut off")
                 for channel in self._channels:
                     channel.close()
+        for channel in self._channels:  # what maps have begun here is ended here
+            self._code.release(channel)
+        self._code.tidy(lambda _: False)
 
     def _turn(self) -> None:
         is_idle = not any(channel.has_work for channel in self._channels)
         self._poll((TICK if self._draining else None) if is_idle else 0.0)
+        self._code.tidy(self._is_busy)
         if self._draining and is_idle:
             self._leave_if_done()
         workable = [channel for channel in self._channels if channel.has_work]
@@ -253,6 +263,14 @@ class WorkerService:
         while self._channels and time.monotonic() < deadline:
             self._poll(TICK)
         self.stop()
+
+    def _is_busy(self, known: Known) -> bool:
+        """Whether a chunk of this function runs or waits."""
+        return any(
+            (channel.running is not None and channel.function is known)
+            or any(other is known for _, other in list(channel.waiting))
+            for channel in self._channels
+        )
 
     def leave_to_parent(self) -> None:
         """Let go of everything: user code has forked this child, which serves nobody.
@@ -322,6 +340,7 @@ class WorkerService:
                 return
             if run.chunk.task_timeout:
                 self._tell_limits()
+            self._code.enter(channel, channel.function)
             run.run_burst()
         except Interrupted:
             pass  # it is unwanted

@@ -26,6 +26,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import seppo
+from seppo.payload.folder import remove_leftovers
 from seppo.payload.protocol import Draining, KillWorker, Message, Uses, WorkerEnded
 from seppo.settings import Settings
 from seppo.transport.address import Address
@@ -410,6 +411,7 @@ class Supervisor:
     def _worker_ended(self, slot: _Slot, status: int) -> None:
         lived = time.monotonic() - slot.started_at
         self._registrar.remove(slot.name)
+        remove_leftovers(slot.name)
         self._close_line(slot)
         how = self._tell_end(slot, status)
         slot.pid, slot.limits_until = None, 0.0
@@ -485,6 +487,7 @@ class Supervisor:
                         self._close_line(slot)
                     if slot.pid in ended:
                         slot.pid = None
+                        remove_leftovers(slot.name)
 
 
 def describe_status(status: int) -> str:

@@ -15,14 +15,18 @@ from seppo.payload.function import PackedFunction
 from seppo.payload.protocol import (
     Cancel,
     Chunk,
+    Differs,
     Draining,
+    File,
     Function,
     KillWorker,
     Message,
+    NeedFiles,
     NeedFunction,
     Ping,
     Pong,
     Recall,
+    Release,
     Results,
     Returned,
     Uses,
@@ -53,10 +57,13 @@ def chunks(draw: st.DrawFn) -> Chunk:
 
 
 functions = st.builds(
-    lambda digest, data, buffers: Function(PackedFunction(digest, Packed(data, buffers))),
+    lambda digest, data, buffers, manifest: Function(
+        PackedFunction(digest, Packed(data, buffers), manifest)
+    ),
     st.binary(min_size=32, max_size=32),
     st.binary(max_size=20),
     parts,
+    st.binary(max_size=20),
 )
 messages = st.one_of(
     chunks(),
@@ -67,6 +74,10 @@ messages = st.one_of(
     st.builds(Results, number, st.floats(0, 1e9), batches),
     st.builds(Returned, number, number),
     st.builds(NeedFunction, number, st.just(DIGEST)),
+    st.builds(NeedFiles, st.just(DIGEST), st.lists(st.just(DIGEST)).map(tuple)),
+    st.builds(File, st.just(DIGEST), st.binary(max_size=20), st.text()),
+    st.builds(Release, st.just(DIGEST)),
+    st.builds(Differs, st.just(DIGEST), st.dictionaries(st.text(), st.text())),
     st.builds(Ping),
     st.builds(Pong),
     st.builds(Uses, st.text(), number),
@@ -137,6 +148,8 @@ CHUNK = Chunk(1, 2, 3, 2, DIGEST, (Batch(WHOLE, 2, (b"ab",)), Batch(WHOLE, 2, (b
         lying(Chunk(1, 2, 3, 0, DIGEST, ()), list),
         lying(Function(PackedFunction(DIGEST[:5], Packed(b""))), list),
         lying(Function(PackedFunction(DIGEST, Packed(b""))), lambda parts: parts[:1]),
+        lying(NeedFiles(DIGEST, (DIGEST[:5],)), list),
+        lying(Differs(DIGEST, {}), lambda parts: [parts[0], memoryview(b"[1]")]),
         lying(Recall(1), lambda parts: [parts[0][:7]]),
         lying(Returned(1, 2), lambda parts: [memoryview(bytes(17))]),
         lying(Welcome({}), lambda parts: [memoryview(b"[1]")]),
@@ -144,7 +157,7 @@ CHUNK = Chunk(1, 2, 3, 2, DIGEST, (Batch(WHOLE, 2, (b"ab",)), Batch(WHOLE, 2, (b
         lying(Welcome({}), lambda parts: [memoryview(b"\xff\xfe\xff")]),
         lying(Welcome({}), lambda parts: [memoryview(b"[" * 100_000)]),
     ],
-    ids=range(15),
+    ids=range(17),
 )
 def test_frames_that_lie_are_refused(frame):
     with pytest.raises(ProtocolError):

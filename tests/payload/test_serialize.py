@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from seppo.errors import SerializationError
-from seppo.payload import serialize
+from seppo.payload.capture import lost_modules
 from seppo.payload.function import pack_function
 from seppo.payload.serialize import (
     OUT_OF_BAND,
@@ -27,7 +27,6 @@ from seppo.payload.serialize import (
     Pickler,
     dump,
     load,
-    own_modules,
     own_modules_by_value,
 )
 
@@ -95,23 +94,39 @@ def elsewhere(tmp_path_factory) -> object:
     code = textwrap.dedent(
         """
         import pickle, sys
-        for packed, arg in pickle.load(sys.stdin.buffer):
-            sys.stdout.buffer.write(pickle.dumps(pickle.loads(packed)(arg)))
+        from seppo.payload.folder import Folder
+        from seppo.payload.importer import ModuleSet, enter
+        from seppo.payload.manifest import Manifest
+
+        for packed, manifest, contents, arg in pickle.load(sys.stdin.buffer):
+            folder = Folder("test")
+            manifest = Manifest.from_bytes(manifest)
+            for digest, content in contents.items():
+                folder.add(digest, content)
+            enter(ModuleSet(manifest, folder.bundle(manifest, "0")))
+            result = pickle.dumps(pickle.loads(packed)(pickle.loads(arg)))
+            sys.stdout.buffer.write(pickle.dumps(result))
+            enter(None)
+            folder.remove()
         """
     )
 
     def run(calls: list[tuple[object, object]]) -> list[object]:
-        data = pickle.dumps([(pack_function(func).packed.data, arg) for func, arg in calls])
+        told = []
+        for func, arg in calls:
+            function = pack_function(func)
+            contents = function.bundle.contents
+            told.append((function.packed.data, function.manifest, contents, pickle.dumps(arg)))
         env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         done = subprocess.run(
-            [sys.executable, "-c", code], input=data, capture_output=True, timeout=60,
-            cwd=folder, env={**env, "PYTHONPATH": ""},
+            [sys.executable, "-c", code], input=pickle.dumps(told), capture_output=True,
+            timeout=60, cwd=folder, env={**env, "PYTHONPATH": ""},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr.decode()
         import io
 
         stream = io.BytesIO(done.stdout)
-        return [pickle.load(stream) for _ in calls]
+        return [pickle.loads(pickle.load(stream)) for _ in calls]
 
     return run
 
@@ -141,14 +156,8 @@ def test_a_function_of_a_module_beside_the_script_runs_elsewhere(elsewhere, tmp_
 def test_objects_of_our_classes_come_back_as_our_classes(elsewhere):
     there = load(dump(Point(4)))
     assert type(there) is Point
-    # Also after a journey through another process, which made a class of its own of it.
-    make = pack_function(lambda x: cloudpickle.dumps(Point(x))).packed.data
-    code = "import pickle, sys; sys.stdout.buffer.write(pickle.loads(sys.stdin.buffer.read())(4))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=make, capture_output=True, timeout=60, check=True,
-        cwd="/", env={**os.environ, "PYTHONPATH": ""},
-    )  # fmt: skip
-    back = pickle.loads(done.stdout)
+    # Also after a journey through another process.
+    (back,) = elsewhere([(lambda x: Point(x), 4)])
     assert type(back) is Point
     assert back.scaled(1) == 40
 
@@ -170,15 +179,43 @@ def test_an_object_that_comes_back_leaves_our_class_as_it_was(tmp_path, monkeypa
 
 
 def test_installed_packages_and_seppo_itself_go_by_reference():
-    own = {module.__name__ for module in own_modules().values()}
-    assert __name__ in own or any(name.endswith("test_serialize") for name in own)
-    assert not {"numpy", "pytest", "hypothesis", "os", "json", "cloudpickle"} & own
-    assert not [name for name in own if name.partition(".")[0] == "seppo"]
-    assert b"run_task" in pack_function(importlib.import_module("seppo.payload.source").run_task)\
-        .packed.data  # fmt: skip
-    assert len(pack_function(np.linalg.norm).packed.data) < 200
+    run_task = importlib.import_module("seppo.payload.source").run_task
+    assert b"run_task" in pack_function(run_task).packed.data
+    assert pack_function(run_task).manifest == b""
+    norm = pack_function(np.linalg.norm)
+    assert len(norm.packed.data) < 200
+    assert norm.bundle.manifest.modules == ()
+    assert norm.bundle.manifest.environment["numpy"] == np.__version__
 
 
+@pytest.fixture
+def a_lost_module():
+    lost_modules().add("hostile")
+    yield
+    lost_modules().discard("hostile")
+
+
+@pytest.mark.usefixtures("a_lost_module")
+def test_what_belongs_to_a_module_without_source_goes_by_value(elsewhere):
+    packed = dump(hostile.Oops("x"))
+    assert b"_make_skeleton_class" in packed.data
+    assert type(load(packed)) is hostile.Oops
+
+
+def test_a_module_whose_source_has_gone_goes_by_value(elsewhere, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "soon_gone.py").write_text("OFFSET = 5\ndef shift(x): return x + OFFSET\n")
+    module = importlib.import_module("soon_gone")
+    (tmp_path / "soon_gone.py").unlink()
+    try:
+        assert elsewhere([(module.shift, 1)]) == [6]
+    finally:
+        lost_modules().discard("soon_gone")
+        del sys.modules["soon_gone"]
+
+
+@pytest.mark.usefixtures("a_lost_module")
 def test_what_was_registered_before_stays_registered():
     module = sys.modules["hostile"]
     cloudpickle.register_pickle_by_value(module)
@@ -193,6 +230,7 @@ def test_what_was_registered_before_stays_registered():
     assert "hostile" not in cloudpickle.list_registry_pickle_by_value()
 
 
+@pytest.mark.usefixtures("a_lost_module")
 def test_the_registry_is_left_clean_after_an_error():
     before = set(cloudpickle.list_registry_pickle_by_value())
     with pytest.raises(hostile.Oops):
@@ -209,33 +247,20 @@ def test_modules_that_load_or_fail_when_looked_at_are_left_alone(monkeypatch):
     monkeypatch.setitem(sys.modules, "no_module_at_all", None)
     monkeypatch.setitem(sys.modules, "odd_module_of_a_test", types.ModuleType("odd"))
     sys.modules["odd_module_of_a_test"].__file__ = 7
-    own_modules()
     assert load(pack_function(add).packed)(1) == 2
 
+    def uses_them(x):
+        import lazy_module_of_a_test
+        import no_module_at_all
+        import odd_module_of_a_test
 
-def test_modules_that_come_go_or_are_replaced_are_noticed(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(tmp_path))
-    source = tmp_path / "comes_and_goes.py"
-    name = source.stem
+        return lazy_module_of_a_test, no_module_at_all, odd_module_of_a_test
 
-    def is_own() -> bool:
-        return name in {module.__name__ for module in own_modules().values()}
-
-    assert not is_own()
-    source.write_text("def version(): return 1\n")
-    importlib.import_module(name)
-    try:
-        assert is_own()
-        source.write_text("def version(): return 'the second'\n")
-        del sys.modules[name]
-        importlib.invalidate_caches()
-        again = importlib.import_module(name)
-        assert b"the second" in pack_function(again.version).packed.data
-    finally:
-        sys.modules.pop(name, None)
-    assert not is_own()
+    names = pack_function(uses_them).bundle.names()
+    assert not {"lazy_module_of_a_test", "no_module_at_all", "odd_module_of_a_test"} & names
 
 
+@pytest.mark.usefixtures("a_lost_module")
 def test_threads_may_pack_at_the_same_time():
     results: list[int] = []
 
@@ -338,23 +363,23 @@ def test_one_pickler_packs_each_object_on_its_own():
     assert load(Packed(first.data)) == [1, 2]
 
 
-def test_it_is_the_caller_who_owns_a_module_beside_the_tests():
-    assert serialize._is_own("hostile", str(ROOT / "tests/support/hostile.py"))
-    assert not serialize._is_own("x", "/usr/lib/python3/dist-packages/x.py")
-    assert not serialize._is_own("x", str(ROOT / "x.so"))
-    assert not serialize._is_own("json", json_file())
-
-
-def json_file() -> str:
-    import json
-
-    return json.__file__
-
-
 def test_what_only_claims_to_be_a_module_is_left_alone(monkeypatch):
     class Library:
         __slots__ = ()
         __class__ = type(sys)
 
     monkeypatch.setitem(sys.modules, "a_library_of_cffi", Library())
-    assert "a_library_of_cffi" not in own_modules()
+
+    def uses_it(x):
+        import a_library_of_cffi
+
+        return a_library_of_cffi
+
+    assert "a_library_of_cffi" not in pack_function(uses_it).bundle.names()
+
+
+def test_a_main_module_under_an_alias_is_left_alone(monkeypatch):
+    monkeypatch.setitem(sys.modules, "__mp_main__", sys.modules["hostile"])
+    with own_modules_by_value(), own_modules_by_value():
+        assert "hostile" not in cloudpickle.list_registry_pickle_by_value()
+    assert load(dump(hostile.Oops)) is hostile.Oops

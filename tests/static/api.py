@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import seppo
 import seppo.testing
@@ -44,6 +45,25 @@ def maps() -> None:
         print(error.index, error.seconds, error.worker, error.item)
     except (seppo.WorkerLostError, seppo.RemoteError, SeppoError):
         raise
+
+
+def surroundings() -> None:
+    floats: list[float] = list(
+        seppo.map_parallel(
+            half,
+            [1],
+            depends=[asyncio, join, "data.csv", Path("folder")],
+            initializer=print,
+            initargs=("ready",),
+            finalizer=lambda: None,
+            cleanup=False,
+        )
+    )
+    path: Path = seppo.data_path("data.csv")
+    try:
+        list(seppo.map_parallel_serial(half, [1], depends=()))
+    except seppo.SetupError as error:
+        print(error.worker, error.what, error.reason, floats, path)
 
 
 def executor() -> None:

@@ -15,6 +15,7 @@ from seppo.payload.function import pack_function
 from seppo.payload.protocol import (
     Cancel,
     Chunk,
+    File,
     Function,
     Message,
     NeedFunction,
@@ -45,6 +46,9 @@ class Client:
 
     def send(self, *messages: Message) -> bool:
         for message in messages:
+            if isinstance(message, Function):  # its files first, so that none is asked for
+                for digest, content in message.function.bundle.contents.items():
+                    self.stream.send(*to_parts(File(bytes.fromhex(digest), content)))
             self.stream.send(*to_parts(message))
         return self.channel.receive()
 

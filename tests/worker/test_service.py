@@ -22,6 +22,7 @@ from seppo.payload.place import current_worker
 from seppo.payload.protocol import (
     Cancel,
     Chunk,
+    File,
     Function,
     Message,
     Recall,
@@ -75,6 +76,9 @@ class Client:
 
     def send(self, *messages: Message) -> None:
         for message in messages:
+            if isinstance(message, Function):  # its files first, so that none is asked for
+                for digest, content in message.function.bundle.contents.items():
+                    self.stream.send(*to_parts(File(bytes.fromhex(digest), content)))
             self.stream.send(*to_parts(message))
 
     def run(self, attempt: int, func: Callable[[Any], Any], items: list[Any]) -> None:

@@ -1,0 +1,66 @@
+"""Telling the caller, once, what is not the same on the workers."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+from seppo.payload.bundle import Bundle
+
+_told: set[tuple[str, str, str]] = set()  # what, here, there
+
+HEADS = ("", "here", "there", "on")
+
+
+def tell_differences(bundle: Bundle) -> None:
+    """Warn of versions that differ on workers, if there is anything new to tell.
+
+    Call it in the caller's thread: a warning may be raised as an exception.
+    """
+    if not bundle.differences:
+        return
+    here = bundle.manifest.environment
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for worker, versions in sorted(bundle.differences.copy().items()):
+        for name, there in sorted(versions.items()):
+            found.setdefault((name, here.get(name, ""), there), []).append(worker)
+    new = {key: workers for key, workers in found.items() if key not in _told}
+    if not new:
+        return
+    _told.update(new)
+    rows = [
+        (name, ours, theirs or "missing", _short(workers))
+        for (name, ours, theirs), workers in new.items()
+    ]
+    warnings.warn(
+        "what the function uses is not the same on all machines; results may differ:\n"
+        + _table([HEADS, *rows]),
+        RuntimeWarning,
+        stacklevel=_level(),
+    )
+
+
+def _short(workers: list[str]) -> str:
+    more = f" and {len(workers) - 3} more" if len(workers) > 3 else ""
+    return ", ".join(workers[:3]) + more
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  "
+        + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _level() -> int:
+    level = 2
+    while True:
+        try:
+            frame = sys._getframe(level)
+        except ValueError:
+            return 2
+        if not str(frame.f_globals.get("__name__", "")).startswith("seppo."):
+            return level
+        level += 1

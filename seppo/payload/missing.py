@@ -1,0 +1,53 @@
+"""A module that is missing on a worker: which one, where, and what helps."""
+
+from __future__ import annotations
+
+import sys
+
+from seppo.payload.capture import find_quietly
+from seppo.payload.origin import Distribution, distribution_of, facts_of, is_own, is_standard
+
+
+def explain_missing(error: BaseException, worker: str) -> None:
+    """Have a ``ModuleNotFoundError`` of a worker's import say what to do.
+
+    Args:
+        error: What an item has raised; anything else than an import's own error is left alone.
+        worker: Who ran the item.
+    """
+    if type(error) is not ModuleNotFoundError or not isinstance(error.name, str):
+        return
+    text = str(error)
+    if not text.startswith("No module named") or worker in text:
+        return
+    text = f"{text} on worker {worker}: {_advice(error.name)}"
+    error.args = (text,)
+    error.msg = text
+
+
+def _advice(name: str) -> str:
+    top = name.partition(".")[0]
+    file = _file_of(top)
+    if file is not None and is_own(top, file):
+        return f"it is a module of yours, so pass it in depends= (here it is {file})"
+    found = distribution_of(top, file) if file is not None else None
+    if found is not None:
+        return f"install it there ({_command(found)}), or pass the module in depends="
+    if is_standard(top):
+        return "it is a part of Python that is missing there"
+    return f"install it there (pip install {top}?), or, if it is yours, pass it in depends="
+
+
+def _file_of(name: str) -> str | None:
+    module = sys.modules.get(name)
+    facts = facts_of(module) if module is not None else None
+    file = facts.get("__file__") if facts is not None else None
+    if file is None:
+        spec = find_quietly(name)
+        file = spec.origin if spec is not None else None
+    return file if isinstance(file, str) else None
+
+
+def _command(found: Distribution) -> str:
+    version = "" if found.version == "?" else f"=={found.version}"
+    return f"pip install {found.name}{version}"
