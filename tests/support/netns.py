@@ -104,7 +104,8 @@ class Net:
         """Start the name server, on the near side."""
         host = self.hosts["near"]
         process = self.spawn("near", "-m", "seppo", "nameserver", "--host", host, "--port", PORT)
-        assert "name server at" in process.stdout.readline()
+        lines = iter(process.stdout.readline, "")  # a warning that it is not encrypted is one
+        assert any("name server at" in line for line in lines)
 
     def start_workers(self, side, n=2):
         """Start workers on one side, and wait until they are registered."""

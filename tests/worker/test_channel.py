@@ -12,6 +12,7 @@ from processes import wait_until
 from seppo.errors import ProtocolError
 from seppo.payload.batch import EACH, Batch, pack_values, pack_whole, unpack_all
 from seppo.payload.function import pack_function
+from seppo.payload.manifest import Manifest
 from seppo.payload.protocol import (
     Cancel,
     Chunk,
@@ -29,6 +30,7 @@ from seppo.payload.protocol import (
 from seppo.transport.stream import Stream
 from seppo.worker import channel as channels
 from seppo.worker.channel import Channel
+from seppo.worker.code import Place
 from seppo.worker.functions import FunctionCache
 
 DOUBLE = pack_function(lambda x: 2 * x)
@@ -319,7 +321,8 @@ def test_an_item_that_is_given_up_is_told_as_a_failure_and_the_rest_returned(cli
     function = pack_function(abs)
     client.functions.add(function)
     known = client.functions.get(function.digest)
-    known.func = func
+    known.place = Place(Manifest())
+    known.place.funcs[function.digest] = func
     limited = replace(chunk(1, count=5, function=function), task_timeout=9.0)
     client.send(limited)
     current = client.channel.begin_next()
