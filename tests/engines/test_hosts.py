@@ -291,8 +291,8 @@ def test_a_client_that_leaves_costs_others_nothing(nameserver, lab):
 def test_draining_workers_say_so_and_lose_nothing(nameserver, lab):
     with EngineClient(nameserver, group=lab.name) as client:
         client.run(7, lambda x: (time.sleep(0.7), x)[1], range(5))
-        client.run(8, abs, range(3))
         wait_until(lambda: busy(client), what="the item runs")
+        client.run(8, abs, range(3))
         lab.kill(signal.SIGTERM)
         assert client.wait_for(WorkerDrains)[0].worker == client.workers[0]
         loss = client.loss()
