@@ -247,7 +247,7 @@ def test_seppo_run_leaves_no_key_and_shows_none(tmp_path):
 
 
 def test_a_worker_shows_no_key(own_cluster):
-    cluster = own_cluster(1)
+    cluster = own_cluster(1, verbose=True)
     secret = Credentials(cluster.settings).key.reveal()
     cluster.run("-c", "import seppo; list(seppo.map_parallel(abs, range(9)))")
     for pid in (*cluster.pids(), cluster.workers.pid):

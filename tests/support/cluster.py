@@ -36,9 +36,10 @@ def wait_until(condition, what="the condition", deadline=DEADLINE):
 class Cluster:
     """A name server of its own and, on demand, workers; a context manager."""
 
-    def __init__(self, n_workers=2, group="default", cwd=None, **environ):
+    def __init__(self, n_workers=2, group="default", cwd=None, verbose=False, **environ):
         self._processes = []
         self._cwd = cwd
+        self._verbose = ["-v"] if verbose else []  # who wants it has to read it: pipes are short
         self.group = group
         self.extra = environ
         self.port = 0
@@ -101,7 +102,9 @@ class Cluster:
         """Start a supervisor with workers and return its process."""
         group = group or self.group
         before = len(self.entries(group))
-        process = self.spawn("-m", "seppo", "-v", "worker", "-n", n_workers, "--group", group)
+        process = self.spawn(
+            "-m", "seppo", *self._verbose, "worker", "-n", n_workers, "--group", group
+        )
         if wait:
             wait_until(
                 lambda: len(self.entries(group)) == before + n_workers or process.poll(),
