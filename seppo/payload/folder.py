@@ -50,7 +50,9 @@ class Folder:
                 # Only its owner can read it, and nobody can have made it before.
                 self._root = Path(tempfile.mkdtemp(prefix=_prefix(self._name)))
                 (self._root / "files").mkdir()
-                lock = _lock_in(self._root, os.O_CREAT)
+                # Held before it has its name: a sweep would take one that is free.
+                lock = _hold(self._root / f"{LOCK}.new", os.O_CREAT)
+                os.rename(self._root / f"{LOCK}.new", self._root / LOCK)
                 self._finalizer = weakref.finalize(self, _remove, self._root, lock, os.getpid())
                 _sweep()
             return self._root
@@ -144,9 +146,9 @@ def _remove(root: Path, lock: int | None, pid: int) -> None:
             os.close(lock)
 
 
-def _lock_in(root: Path, flags: int = 0) -> int | None:
-    """Return a descriptor that holds a folder's lock; None if another process holds it."""
-    lock = os.open(root / LOCK, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+def _hold(path: Path, flags: int = 0) -> int | None:
+    """Return a descriptor that holds a lock; None if another process holds it."""
+    lock = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -160,7 +162,7 @@ def _sweep() -> None:
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
             if path.lstat().st_uid == os.geteuid():
-                lock = _lock_in(path)
+                lock = _hold(path / LOCK)
                 if lock is not None:
                     _remove(path, lock, os.getpid())
         except OSError:  # it has no lock: not one of these, or just being made

@@ -1,14 +1,17 @@
 """A worker's files: checked, kept once, and removed however their process ends."""
 
+import fcntl
 import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from seppo.payload import folder as folders
+from seppo.payload import folder as module
 from seppo.payload.folder import Folder, remove_leftovers
 from seppo.payload.manifest import Manifest, ModuleEntry
 
@@ -105,3 +108,23 @@ def test_a_forked_child_leaves_it_alone():
         os._exit(0)
     os.waitpid(pid, 0)
     assert folder.root.exists()
+
+
+def test_a_sweep_never_takes_a_folder_that_is_just_being_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    swept = []
+    real = fcntl.flock
+
+    def sweep_before(lock, how):
+        if not swept:
+            swept.append(True)
+            module._sweep()  # as another worker would, at the worst moment
+        real(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_before)
+    folder = Folder("w")
+    assert (folder.root / "files").is_dir()
+    assert swept
+    module._sweep()
+    assert (folder.root / "files").is_dir()
+    folder.remove()
