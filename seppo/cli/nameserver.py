@@ -45,6 +45,7 @@ def execute(arguments: argparse.Namespace) -> int:
     warn_if_insecure("nameserver", settings, server.host)
     encrypted = "encrypted" if credentials.is_encrypted(server.host) else "not encrypted"
     print(f"name server at {server.host}:{server.port}, {encrypted}; Ctrl-C stops it", flush=True)
-    stop.wait()
+    while not stop.wait(1.0):  # a signal that another thread took wakes nobody
+        pass
     server.close()
     return 0

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 STRANGERS = 100  # connections that have not proved anything yet
 CONNECTIONS = 500  # all; each is a thread
 BACKLOG = 512  # connections that the kernel keeps until they are accepted
+FAREWELL = 2.0  # seconds that closing waits for the thread that accepts
 PAUSE = 0.05  # seconds after an error of accept(), which may be for lack of descriptors
 
 
@@ -135,7 +136,7 @@ class Listener:
                 connection.hang_up()
         self._waker.wake()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(FAREWELL)
         self._sock.close()
         self._waker.close()
 
