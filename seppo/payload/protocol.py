@@ -179,7 +179,8 @@ class Uses:
 class KillWorker:
     """Kill the worker's process if it still runs this attempt of this channel.
 
-    With ``only_frozen``, leave it alone if it uses the processor.
+    With ``only_frozen``, kill it if it is frozen, also when it has not begun the attempt yet;
+    leave it alone if it uses the processor, or waits inside another client's item.
     """
 
     name: str

@@ -18,10 +18,23 @@ class Pulse:
 
         Where nobody can tell, it is.
         """
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                fields = file.read().rpartition(")")[2].split()
-        except OSError:
+        fields = _status(pid)
+        if fields is None:
             return True
         seen, self._seen = self._seen, (pid, int(fields[11]) + int(fields[12]))
         return fields[0] in "Tt" or seen == self._seen
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a process is stopped by a signal, as far as anybody can tell."""
+    fields = _status(pid)
+    return fields is not None and fields[0] in "Tt"
+
+
+def _status(pid: int) -> list[str] | None:
+    """Return the fields of a process's state, from the third on; None if nobody can tell."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return None

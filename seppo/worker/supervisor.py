@@ -39,7 +39,7 @@ from seppo.worker.clients import Client, Clients
 from seppo.worker.lastgasp import NOTHING, LastGasp, Mark
 from seppo.worker.launcher import Ended, Launcher, Started, launcher
 from seppo.worker.process import WorkerConfig, cpus
-from seppo.worker.pulse import Pulse
+from seppo.worker.pulse import Pulse, is_stopped
 from seppo.worker.registrar import Registrar
 
 log = logging.getLogger(__name__)
@@ -365,9 +365,14 @@ class Supervisor:
             return
         mark = slot.memory.read()
         assert slot.pid is not None
-        if (mark.channel, mark.attempt) != (request.channel, request.attempt):
-            return
-        if not request.only_frozen or slot.pulse.is_frozen(slot.pid):
+        if not request.only_frozen:
+            is_meant = (mark.channel, mark.attempt) == (request.channel, request.attempt)
+        elif mark.channel in (0, request.channel):
+            # Also one that froze before it began what it has been sent.
+            is_meant = slot.pulse.is_frozen(slot.pid)
+        else:
+            is_meant = is_stopped(slot.pid)  # or it waits in C code, for another client
+        if is_meant:
             self._kill(slot, "its client asked for it")
 
     def _drop(self, client: Client) -> None:

@@ -53,11 +53,10 @@ def outcomes(results, n):
 EXACT = [stage for stage in deadly.STAGES if stage != "garbage"]
 
 
-@pytest.mark.parametrize("n_workers", [1, 2])
 @pytest.mark.parametrize(
-    ("way", "stage"),
-    [("kill", stage) for stage in EXACT]
-    + [(way, "running") for way in deadly.WAYS if way != "kill"],
+    ("way", "stage", "n_workers"),
+    [("kill", stage, n_workers) for stage in EXACT for n_workers in (1, 2)]
+    + [(way, "running", 2) for way in deadly.WAYS if way != "kill"],
 )
 def test_only_the_guilty_item_fails_and_says_how(own_cluster, tmp_path, way, stage, n_workers):
     own_cluster(n_workers)
@@ -71,21 +70,30 @@ def test_only_the_guilty_item_fails_and_says_how(own_cluster, tmp_path, way, sta
     assert deadly.WAYS[way] in error.reason
     runs = counted(path)
     if stage in ("running", "pickling"):
-        # Once in a chunk, where it may be one of several suspects, and three times exactly.
+        # Three times alone, and before that once in a burst, if that held others as well.
         assert 3 <= runs[GUILTY] <= 4
-    # A neighbour runs again only when its result was lost with the worker.
-    assert all(1 <= runs[x] <= 5 for x in range(N) if x != GUILTY)
+    # A neighbour runs again only when its result was lost with the worker, and that is once:
+    # from then on the guilty one is alone.
+    assert all(1 <= runs[x] <= 2 for x in range(N) if x != GUILTY)
 
 
-def test_with_no_retries_a_guilty_item_never_runs_again(own_cluster, tmp_path):
-    """Of what a burst held, nobody knows which one it was, unless each is marked alone."""
-    own_cluster(1)
+@pytest.mark.parametrize(("stage", "n_workers"), [("running", 1), *((stage, 2) for stage in EXACT)])
+def test_items_that_are_sent_alone_run_exactly_as_often_as_told(
+    own_cluster, tmp_path, stage, n_workers
+):
+    own_cluster(n_workers)
     path = tmp_path / "runs"
-    items = [deadly.item(x, GUILTY, "kill", "running") for x in range(N)]
-    results = seppo.map_parallel(visitor(path), items, chunksize=1)
+    items = [deadly.item(x, GUILTY, "kill", stage) for x in range(N)]
+    results = seppo.map_parallel(
+        visitor(path), items, chunksize=1, duplicate=False, retries_on_loss=1
+    )
     found = outcomes(results, N)
     assert isinstance(found[GUILTY], seppo.WorkerLostError)
-    assert counted(path)[GUILTY] == found[GUILTY].tries
+    assert found[GUILTY].tries == 2
+    expected = collections.Counter(x for x in range(N) if x != GUILTY)
+    if stage in ("running", "pickling"):  # otherwise it never gets as far as counting
+        expected[GUILTY] = 2
+    assert counted(path) == expected
 
 
 def test_leaving_politely_is_an_exception_like_any_other(cluster, tmp_path):

@@ -7,7 +7,7 @@ import signal
 
 from processes import Process, wait_until
 
-from seppo.worker.pulse import Pulse
+from seppo.worker.pulse import Pulse, is_stopped
 
 
 def test_a_busy_process_is_not_frozen():
@@ -23,8 +23,10 @@ def test_a_stopped_process_is_frozen_at_the_first_look():
     with Process("-c", "while True: pass") as process:
         process.kill(signal.SIGSTOP)
         wait_until(lambda: Pulse().is_frozen(process.pid))
+        assert is_stopped(process.pid)
         process.kill(signal.SIGCONT)
         wait_until(lambda: not Pulse().is_frozen(process.pid))
+        assert not is_stopped(process.pid)
 
 
 def test_a_process_that_has_not_run_between_two_looks_is_frozen():
@@ -35,3 +37,4 @@ def test_a_process_that_has_not_run_between_two_looks_is_frozen():
 
 def test_of_one_that_is_gone_nobody_can_tell():
     assert Pulse().is_frozen(1 << 30)
+    assert not is_stopped(1 << 30)
