@@ -29,6 +29,7 @@ def _advice(name: str) -> str:
     top = name.partition(".")[0]
     file = _file_of(top)
     if file is not None and is_own(top, file):
+        file = _file_of(name) or file
         return f"it is a module of yours, so pass it in depends= (here it is {file})"
     found = distribution_of(top, file) if file is not None else None
     if found is not None:

@@ -58,6 +58,24 @@ def test_modules_that_are_imported_by_computed_names(project):
     assert list(seppo.map_parallel(host.run, "aa", [1, 2])) == [("a", 1), ("a", 2)]
 
 
+def test_modules_that_are_imported_by_a_text_and_were_not_yet(project):
+    project.write("texts/__init__.py", "")
+    project.write("texts/late.py", "def run(x): return 'late', x\n")
+    project.write("text_alone.py", "def run(x): return 'alone', x\n")
+    project.write(
+        "texts/host.py",
+        """
+        from importlib import import_module
+
+        def run(x):
+            return import_module(".late", __package__).run(x), __import__("text_alone").run(x)
+        """,
+    )
+    host = project.load("texts.host")
+    expected = [(("late", x), ("alone", x)) for x in range(2)]
+    assert list(seppo.map_parallel(host.run, range(2), fallback="error")) == expected
+
+
 CLASSES = """
     import enum
     from dataclasses import dataclass
