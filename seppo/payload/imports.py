@@ -22,6 +22,8 @@ _IMPORT = dis.opmap["IMPORT_NAME"]
 _GLOBAL = {dis.opmap["STORE_GLOBAL"], dis.opmap["DELETE_GLOBAL"]}
 # Code that names one of these may bind whatever it likes.
 _MAGIC = frozenset({"globals", "exec", "vars", "setattr", "__dict__", "modules"})
+# Calls that import what a text names.
+_IMPORTERS = frozenset({"import_module", "__import__"})
 
 
 def _instructions(code: CodeType) -> Iterator[tuple[str, Any]]:
@@ -77,6 +79,8 @@ def _imports(code: CodeType) -> Iterator[tuple[str, int, tuple[str, ...]]]:
 def candidates(code: CodeType, package: str) -> tuple[str, ...]:
     """Return the full names of what may be modules among the imports of a piece of code.
 
+    Those that it gives to ``importlib.import_module`` as they are count, too.
+
     Args:
         code: The code.
         package: The package that relative imports start from.
@@ -92,6 +96,29 @@ def candidates(code: CodeType, package: str) -> tuple[str, ...]:
         found[base] = None
         for name in names:
             found[f"{base}.{name}"] = None
+    for text in _texts_to_import(code):
+        level = len(text) - len(text.lstrip("."))
+        if level and (not package or level > package.count(".") + 1):
+            continue
+        start = package.rsplit(".", level - 1)[0] + "." if level else ""
+        found[start + text[level:]] = None
+    return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _texts_to_import(code: CodeType) -> tuple[str, ...]:
+    """Return constants that look like modules' names, in code that imports by such names.
+
+    Some are none: whoever asks looks for modules of these names anyway.
+    """
+    found: dict[str, None] = {}
+    if _IMPORTERS.intersection(code.co_names):
+        for text in code.co_consts:
+            if isinstance(text, str) and all(map(str.isidentifier, text.lstrip(".").split("."))):
+                found[text] = None
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found.update(dict.fromkeys(_texts_to_import(constant)))
     return tuple(found)
 
 

@@ -1,20 +1,26 @@
-"""A module that is missing on a worker: which one, where, and what helps."""
+"""A module, or a file beside one, that is missing on a worker: where, and what helps."""
 
 from __future__ import annotations
 
+import re
 import sys
 
 from seppo.payload.capture import find_quietly
 from seppo.payload.origin import Distribution, distribution_of, facts_of, is_own, is_standard
 
+# Of a file in a bundle's code folder, see folder.py: where it would lie beside the modules.
+_BESIDE = re.compile(r"[/\\]seppo-[^/\\]*[/\\]bundles[/\\]\d+[/\\]code[/\\](.+)")
+
 
 def explain_missing(error: BaseException, worker: str) -> None:
-    """Have a ``ModuleNotFoundError`` of a worker's import say what to do.
+    """Have the error of a worker's import, or of opening a data file, say what to do.
 
     Args:
         error: What an item has raised; anything else than an import's own error is left alone.
         worker: Who ran the item.
     """
+    if type(error) is FileNotFoundError:
+        _explain_file(error, worker)
     if type(error) is not ModuleNotFoundError or not isinstance(error.name, str):
         return
     text = str(error)
@@ -25,10 +31,29 @@ def explain_missing(error: BaseException, worker: str) -> None:
     error.msg = text
 
 
+def _explain_file(error: FileNotFoundError, worker: str) -> None:
+    found = _BESIDE.search(error.filename) if isinstance(error.filename, str) else None
+    text = str(error.strerror)
+    if found is None or worker in text:
+        return
+    package = re.split(r"[/\\]", found[1])[:-1]
+    advice = (
+        f"the package {package[0]!r} in depends="
+        if package
+        else "it in depends=, and read it with seppo.data_path()"
+    )
+    text = (
+        f"{text} on worker {worker}, where modules are without the files beside them: name {advice}"
+    )
+    error.args = (error.errno, text)
+    error.strerror = text
+
+
 def _advice(name: str) -> str:
     top = name.partition(".")[0]
     file = _file_of(top)
     if file is not None and is_own(top, file):
+        file = _file_of(name) or file
         return f"it is a module of yours, so pass it in depends= (here it is {file})"
     found = distribution_of(top, file) if file is not None else None
     if found is not None:

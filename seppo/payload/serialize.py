@@ -32,6 +32,13 @@ import cloudpickle
 from seppo.payload.capture import lost_modules
 from seppo.payload.imports import candidates
 from seppo.payload.origin import facts_of, is_own
+from seppo.payload.reductions import (
+    CacheWrapper,
+    module_of,
+    reduce_cached,
+    reduce_weak,
+    with_slots,
+)
 
 Buffer = bytes | bytearray | memoryview
 
@@ -75,14 +82,21 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 name = obj.__name__
             else:
                 is_global = kind is FunctionType or issubclass(kind, type)
-                name = getattr(obj if is_global else kind, "__module__", None)
+                name = getattr(obj, "__module__", None) if is_global else module_of(obj)
             if type(name) is str:
                 self.seen.add(name)
+        if type(obj) is CacheWrapper and not _is_found(obj):
+            return reduce_cached(obj)
+        if type(obj) is weakref.WeakKeyDictionary:
+            return reduce_weak(obj)
         reduced = super().reducer_override(obj)
         if isinstance(obj, type) and type(reduced) is tuple and len(reduced) == 6:
             if obj not in _visitors:
                 _natives.add(obj)
-            reduced = (*reduced[:5], _set_class_state)
+            make, arguments = reduced[:2]
+            if make is cloudpickle.cloudpickle._make_skeleton_class:
+                arguments = with_slots(obj, arguments)
+            reduced = (make, arguments, *reduced[2:5], _set_class_state)
         return reduced
 
     def _dynamic_function_reduce(self, func: FunctionType) -> Any:
@@ -101,6 +115,17 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             slots["_cloudpickle_submodules"] = []
             reduced = (make, (code, _Namespace(home), *rest), (state, slots), *more)
         return reduced
+
+
+def _is_found(obj: Any) -> bool:
+    """Whether an object goes by reference: by its module's name and its own."""
+    module = module_of(obj)
+    if module == "__main__" or module in lost_modules():
+        return False
+    found: Any = sys.modules.get(module)
+    for name in str(getattr(obj, "__qualname__", "")).split("."):
+        found = getattr(found, name, None)
+    return found is obj
 
 
 def _home_of(func: FunctionType) -> str | None:

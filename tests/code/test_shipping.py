@@ -58,6 +58,24 @@ def test_modules_that_are_imported_by_computed_names(project):
     assert list(seppo.map_parallel(host.run, "aa", [1, 2])) == [("a", 1), ("a", 2)]
 
 
+def test_modules_that_are_imported_by_a_text_and_were_not_yet(project):
+    project.write("texts/__init__.py", "")
+    project.write("texts/late.py", "def run(x): return 'late', x\n")
+    project.write("text_alone.py", "def run(x): return 'alone', x\n")
+    project.write(
+        "texts/host.py",
+        """
+        from importlib import import_module
+
+        def run(x):
+            return import_module(".late", __package__).run(x), __import__("text_alone").run(x)
+        """,
+    )
+    host = project.load("texts.host")
+    expected = [(("late", x), ("alone", x)) for x in range(2)]
+    assert list(seppo.map_parallel(host.run, range(2), fallback="error")) == expected
+
+
 CLASSES = """
     import enum
     from dataclasses import dataclass
@@ -360,3 +378,25 @@ def test_items_that_last_and_many_files(project):
     with seppo.map_parallel(time.sleep, [1.5] * 4, chunksize=1) as busy:
         assert list(seppo.map_parallel(total, [0.0] * 6)) == [780] * 6
         assert list(busy) == [None] * 4
+
+
+def test_a_data_file_beside_a_module_that_did_not_travel(project):
+    reading = (
+        "import pathlib\ndef read(x): return pathlib.Path(__file__).with_name(x).read_text()\n"
+    )
+    project.write("beside/__init__.py", "")
+    project.write("beside/reader.py", reading)
+    project.write("beside/data.txt", "data")
+    project.write("reads_alone.py", reading)
+    reader, alone = project.load("beside.reader"), project.load("reads_alone")
+    with pytest.raises(FileNotFoundError, match=r"on worker .* the package 'beside' in depends="):
+        list(seppo.map_parallel(reader.read, ["data.txt"]))
+    package = sys.modules["beside"]
+    assert list(seppo.map_parallel(reader.read, ["data.txt"], depends=[package])) == ["data"]
+    with pytest.raises(FileNotFoundError, match=r"read it with seppo\.data_path") as caught:
+        list(seppo.map_parallel(alone.read, ["data.txt"]))
+    assert caught.value.errno == 2
+    assert caught.value.filename.endswith("data.txt")
+    with pytest.raises(FileNotFoundError) as caught:
+        list(seppo.map_parallel(open, ["/nowhere/data.txt"]))
+    assert "depends" not in str(caught.value)

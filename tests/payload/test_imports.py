@@ -34,6 +34,12 @@ def test_imports(text, found):
         ("from ..r.s import t", "p.q", {"p.r.s", "p.r.s.t"}),
         ("from . import a", "", set()),
         ("import x.y", "p", {"x.y"}),
+        ("def f(): return importlib.import_module('a.b')", "", {"a.b"}),
+        ("import_module('.a', __name__); import_module('..b')", "p.q", {"p.q.a", "p.b"}),
+        ("__import__('a'); say('no name', '.', '...', 'a.')", "", {"a"}),
+        ("import_module('.a'); import_module('..a')", "", set()),
+        ("import_module('...a')", "p.q", set()),
+        ("say('a.b')", "", set()),
     ],
 )
 def test_candidates(text, package, found):
