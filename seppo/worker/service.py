@@ -29,6 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
+from types import FrameType
 from typing import Any, NoReturn
 
 from seppo.errors import ProtocolError
@@ -193,11 +194,11 @@ class WorkerService:
         if run.interruptible:
             signal.pthread_kill(self._main, INTERRUPT)
 
-    def _on_interrupt(self, *_: object) -> None:
+    def _on_interrupt(self, _: int, frame: FrameType | None) -> None:
         run = self._current
         if run is None or not run.interruptible:
             return
-        if run.is_unwanted or run.overdue >= 0:
+        if (run.is_unwanted or run.overdue >= 0) and not _is_importing(frame):
             raise Interrupted
 
     # --- the supervisor's thread
@@ -361,3 +362,18 @@ class WorkerService:
         if self._on_limits is not None and now - self._limits_told_at >= TELL_LIMITS:
             self._limits_told_at = now
             self._on_limits()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether code of ours, or user code that we called, is in the middle of an import.
+
+    A module that was left half imported stays so, and some cannot be imported again (numpy):
+    the worker would fail from then on. Attendants ask again, until the import is over or the
+    process is ended for it.
+    """
+    ours = WorkerService._run_burst.__code__  # a start script may import what calls us
+    while frame is not None and frame.f_code is not ours:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import socket
+import sys
 import threading
 import time
+from types import ModuleType
 
 import pytest
 from processes import wait_until
 
 from seppo.payload.batch import pack_whole
 from seppo.payload.function import pack_function
+from seppo.payload.outcome import Interrupted
 from seppo.payload.protocol import Cancel, Chunk, Function, Message, to_parts
 from seppo.transport.stream import Stream
 from seppo.worker import service as services
@@ -165,3 +169,22 @@ def test_an_attendant_whose_looking_fails_goes_on_and_interrupts(scene, monkeypa
         ours.close()
         theirs.close()
     assert not thread.is_alive()
+
+
+def test_an_import_is_not_interrupted_in_the_middle(scene, tmp_path, monkeypatch):
+    """numpy, for one, could never be imported again in that process."""
+    scene.send(Function(FUNC), CHUNK)
+    scene.channel.receive()
+    scene.begin(scene.channel, seconds_ago=0.0)
+    scene.run.abandon()
+    (tmp_path / "asked_while_imported.py").write_text("import ask\nask.ask()\nis_whole = True\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    helper = ModuleType("ask")
+    helper.ask = lambda: scene.service._on_interrupt(0, sys._getframe())
+    monkeypatch.setitem(sys.modules, "ask", helper)
+    try:
+        assert importlib.import_module("asked_while_imported").is_whole
+    finally:
+        sys.modules.pop("asked_while_imported", None)
+    with pytest.raises(Interrupted):  # once it is over
+        helper.ask()
