@@ -400,3 +400,22 @@ def test_a_data_file_beside_a_module_that_did_not_travel(project):
     with pytest.raises(FileNotFoundError) as caught:
         list(seppo.map_parallel(open, ["/nowhere/data.txt"]))
     assert "depends" not in str(caught.value)
+
+
+def test_a_module_beside_the_script_that_is_named_like_one_of_pythons(project):
+    project.write("sched.py", "def mine(x): return 'mine', x\n")
+    project.write("uses_sched.py", "import sched\ndef run(x): return sched.mine(x)\n")
+    output = project.script(
+        """
+        import seppo, uses_sched
+        print(list(seppo.map_parallel(uses_sched.run, [1, 2], fallback="error")))
+        """
+    )
+    assert output == "[('mine', 1), ('mine', 2)]\n"
+
+    def standard(x):
+        import sched
+
+        return sched.__file__
+
+    assert "bundles" not in next(seppo.map_parallel(standard, [1]))
