@@ -10,6 +10,7 @@ unless its name differs from its module's (PyYAML, pillow).
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import sysconfig
@@ -45,13 +46,31 @@ def facts_of(module: Any) -> dict[str, Any] | None:
 
 
 def is_standard(name: str) -> bool:
-    """Whether a module of this name is Python's or seppo's.
+    """Whether a module of this name is Python's or seppo's, and no file of the caller's.
 
     >>> is_standard("os.path"), is_standard("seppo.errors"), is_standard("numpy")
     (True, True, False)
     """
     top = name.partition(".")[0]
-    return top in sys.stdlib_module_names or top == OURS or top in ("__main__", "__mp_main__")
+    if top in (OURS, "__main__", "__mp_main__"):
+        return True
+    return top in sys.stdlib_module_names and not _is_shadowed(top)
+
+
+def _is_shadowed(top: str) -> bool:
+    """Whether a file of the caller's is loaded under the name of a module of Python's."""
+    module = sys.modules.get(top)
+    file = (facts_of(module) or {}).get("__file__") if module is not None else None
+    return isinstance(file, str) and _is_elsewhere(file)
+
+
+@lru_cache(maxsize=1024)
+def _is_elsewhere(file: str) -> bool:
+    """Whether a source lies neither with Python nor in a site (which may wrap distutils)."""
+    path = PurePath(file)
+    if path.suffix != ".py" or not path.is_absolute() or SITES & set(path.parts):
+        return False
+    return not any(path.is_relative_to(place) for place in _standard())
 
 
 def is_own(name: str, file: str) -> bool:
@@ -79,7 +98,9 @@ def _is_own_file(name: str, file: str) -> bool:
 @lru_cache(maxsize=1)
 def _standard() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
-    return tuple(paths[key] for key in ("stdlib", "platstdlib"))
+    places = [paths[key] for key in ("stdlib", "platstdlib")]
+    places.append(os.path.dirname(os.__file__))
+    return tuple(dict.fromkeys([*places, *map(os.path.realpath, places)]))
 
 
 @lru_cache(maxsize=4096)

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-CacheWrapper = type(functools.lru_cache(len))
-
 
 def module_of(obj: Any) -> Any:
     """Return the name of the module that an object says it is found in.
@@ -38,6 +36,29 @@ def reduce_weak(weak: WeakKeyDictionary[Any, Any]) -> tuple[Any, ...]:
     return WeakKeyDictionary, (dict(weak),)
 
 
+def reduce_property(made: functools.cached_property[Any]) -> tuple[Any, ...]:
+    """Reduce a ``cached_property``, which holds a lock before Python 3.12."""
+    return _property, (made.func, made.attrname)
+
+
+def _property(func: Callable[[Any], Any], attrname: str | None) -> Any:
+    made = functools.cached_property(func)
+    made.attrname = attrname
+    return made
+
+
+def reduce_new_type(made: Any) -> tuple[Any, ...]:
+    """Reduce a ``NewType`` by value."""
+    return _new_type, (made.__name__, made.__supertype__, made.__module__)
+
+
+def _new_type(name: str, supertype: Any, module: str) -> Any:
+    make: Any = typing.NewType  # type checkers want a literal
+    made = make(name, supertype)
+    made.__module__ = module
+    return made
+
+
 def with_slots(made: type, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the arguments that a class is made again of, its slots among them.
 
@@ -55,3 +76,12 @@ def with_slots(made: type, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         return arguments
     keywords = {**arguments[3], "__slots__": slots}
     return (*arguments[:3], keywords, *arguments[4:])
+
+
+# By type, for objects that are not found under their names in importable modules.
+REDUCTIONS: dict[type, Callable[[Any], tuple[Any, ...]]] = {
+    type(functools.lru_cache(len)): reduce_cached,
+    functools.cached_property: reduce_property,
+    typing.NewType: reduce_new_type,
+    WeakKeyDictionary: reduce_weak,
+}

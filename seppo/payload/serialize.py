@@ -32,13 +32,7 @@ import cloudpickle
 from seppo.payload.capture import lost_modules
 from seppo.payload.imports import candidates
 from seppo.payload.origin import facts_of, is_own
-from seppo.payload.reductions import (
-    CacheWrapper,
-    module_of,
-    reduce_cached,
-    reduce_weak,
-    with_slots,
-)
+from seppo.payload.reductions import REDUCTIONS, module_of, with_slots
 
 Buffer = bytes | bytearray | memoryview
 
@@ -85,10 +79,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 name = getattr(obj, "__module__", None) if is_global else module_of(obj)
             if type(name) is str:
                 self.seen.add(name)
-        if type(obj) is CacheWrapper and not _is_found(obj):
-            return reduce_cached(obj)
-        if type(obj) is weakref.WeakKeyDictionary:
-            return reduce_weak(obj)
+        reduce = REDUCTIONS.get(type(obj))
+        if reduce is not None and not _is_found(obj):
+            return reduce(obj)
         reduced = super().reducer_override(obj)
         if isinstance(obj, type) and type(reduced) is tuple and len(reduced) == 6:
             if obj not in _visitors:

@@ -400,3 +400,59 @@ def test_a_data_file_beside_a_module_that_did_not_travel(project):
     with pytest.raises(FileNotFoundError) as caught:
         list(seppo.map_parallel(open, ["/nowhere/data.txt"]))
     assert "depends" not in str(caught.value)
+
+
+def test_a_module_beside_the_script_that_is_named_like_one_of_pythons(project):
+    project.write("sched.py", "def mine(x): return 'mine', x\n")
+    project.write("uses_sched.py", "import sched\ndef run(x): return sched.mine(x)\n")
+    output = project.script(
+        """
+        import seppo, uses_sched
+        print(list(seppo.map_parallel(uses_sched.run, [1, 2], fallback="error")))
+        """
+    )
+    assert output == "[('mine', 1), ('mine', 2)]\n"
+
+    def standard(x):
+        import sched
+
+        return sched.__file__
+
+    assert "bundles" not in next(seppo.map_parallel(standard, [1]))
+
+
+def test_what_scripts_define_with_the_decorators_of_python(project):
+    output = project.script(
+        """
+        import dataclasses, functools, typing
+        import seppo
+
+        @functools.cache
+        def fibonacci(n):
+            return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+        @dataclasses.dataclass(slots=True)
+        class Point:
+            x: int
+
+        class Square:
+            @functools.cached_property
+            def side(self):
+                return Point(2)
+
+        Side = typing.NewType("Side", int)
+
+        @functools.singledispatch
+        def work(x):
+            return x.side, fibonacci(x.side.x)
+
+        @work.register
+        def _(x: Point):
+            return Side(x.x)
+
+        items = [Point(7), Square()]
+        results = list(seppo.map_parallel(work, items, fallback="error"))
+        print(results == [7, (Point(2), 1)], list(seppo.map_parallel(fibonacci, [80])))
+        """
+    )
+    assert output == "True [23416728348467685]\n"

@@ -121,6 +121,31 @@ def test_a_weak_dictionary():
     assert dict(copy) == {int: 1}
 
 
+def test_a_cached_property_and_its_class():
+    class Circle:
+        n_times = 0
+
+        @functools.cached_property
+        def area(self):
+            """Its area."""
+            self.n_times += 1
+            return 3
+
+    copy = pickle.loads(dump_whole(lambda: Circle()))()
+    assert (copy.area, copy.area, copy.n_times) == (3, 3, 1)
+    prop = pickle.loads(dump_whole(vars(Circle)["area"]))
+    assert (prop.attrname, prop.__doc__) == ("area", "Its area.")
+
+
+def test_a_new_type_of_a_script():
+    kind = typing.NewType("OnlyHere", int)
+    kind.__module__ = "__main__"
+    copy = pickle.loads(dump_whole(kind))
+    assert copy.__supertype__ is int
+    assert (copy.__name__, copy.__module__, copy(3)) == ("OnlyHere", "__main__", 3)
+    assert pickle.loads(dump_whole(UserId)) is UserId
+
+
 def test_what_says_itself_where_it_is_found():
     seen = set()
     dump(cached_here, seen)
