@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.soak.watch import Holdings
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -30,3 +32,11 @@ def test_a_short_soak_run_finds_nothing_wrong():
             output, _ = process.communicate(timeout=50)
     assert process.returncode == 0, output
     assert "all results right, nothing grew" in output
+
+
+def test_growth_is_what_exceeds_chance_and_what_is_usual():
+    before = Holdings(60.0, 5, 13)
+    assert Holdings(105.0, 14, 30).growth_since(before) == []
+    assert len(Holdings(115.0, 16, 34).growth_since(before)) == 3
+    assert Holdings(115.0, 5, 13).growth_since(before, usual=200.0) == []
+    assert len(Holdings(201.0, 5, 13).growth_since(before, usual=200.0)) == 1
