@@ -36,10 +36,15 @@ class Holdings:
             len(os.listdir(f"/proc/{pid}/fd")),
         )
 
-    def growth_since(self, before: Holdings) -> list[str]:
-        """Return what has grown beyond what may be left to chance."""
+    def growth_since(self, before: Holdings, usual: float = 0.0) -> list[str]:
+        """Return what has grown beyond what may be left to chance.
+
+        Args:
+            before: What was held before.
+            usual: Memory in MB that is no growth, whenever it was taken.
+        """
         grown = []
-        if self.megabytes > 1.5 * before.megabytes + 20:
+        if self.megabytes > max(usual, 1.5 * before.megabytes + 20):
             grown.append(f"memory from {before.megabytes:.0f} to {self.megabytes:.0f} MB")
         if self.threads > before.threads + 10:
             grown.append(f"threads from {before.threads} to {self.threads}")

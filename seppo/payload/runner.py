@@ -339,8 +339,10 @@ class ChunkRun:
 
     def _end_one(self, outcome: Any) -> None:
         with self._lock:
-            self._values.append(outcome)
             self._runs_one = False
+            if self._stop <= self.done:
+                return  # given up, or not wanted
+            self._values.append(outcome)
             self.is_plain = self.is_plain and type(outcome) in PLAIN_TYPES
 
     def _call_exactly(self, func: Callable[..., Any] | Failure, started: float) -> None:
@@ -471,18 +473,18 @@ class ChunkRun:
             self.is_unwanted = True
         self.give_back()
 
-    def give_up_item(self) -> int:
+    def give_up_item(self) -> int | None:
         """Let the item that runs fail for its time; return how many items are kept.
 
-        Only for a process that ends at once: the item still runs.
+        Only for a process that ends at once: the item still runs. None if it has ended.
         """
-        self.give_back()
-        failure = self.timeout_failure()
         with self._lock:
-            if self.done < self._stop:
-                self._values.append(failure)
-                self.is_plain = False
+            if self.overdue < 0 or self._stop <= self.done:
+                return None
+            self._values.append(self.timeout_failure())
+            self.is_plain = False
             self._runs_one = False
+            self._stop = self.done  # should it end after all, its outcome comes too late
         self.abandon()
         return self.done
 

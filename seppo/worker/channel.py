@@ -366,16 +366,23 @@ class Channel:
                     self._send(Returned(chunk.attempt, 0))
             self._awaiting.clear()
 
-    def give_up_item(self, run: ChunkRun) -> None:
+    def give_up_item(self, run: ChunkRun) -> bool:
         """Tell what is finished, and of the item that runs that it took too long.
 
         Only for a process that ends at once: the item still runs.
+
+        Returns:
+            Whether it does; otherwise nothing is told, and nothing has to end.
         """
         with self.lock:
-            if self.running is run and not self.is_closed:
-                kept = run.give_up_item()
-                self.tell(run)
-                self._send(Returned(run.chunk.attempt, kept))
+            if self.running is not run or self.is_closed:
+                return False
+            kept = run.give_up_item()
+            if kept is None:
+                return False
+            self.tell(run)
+            self._send(Returned(run.chunk.attempt, kept))
+            return True
 
     def leave(self) -> None:
         """Send nothing more; what was sent still arrives, if the client reads it to its end."""

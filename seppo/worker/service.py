@@ -178,8 +178,9 @@ class WorkerService:
             os._exit(EXIT_STUCK)
 
     def _end_for(self, channel: Channel, run: ChunkRun) -> None:
-        """End the process: the item that runs takes too long and cannot be interrupted."""
-        channel.give_up_item(run)
+        """End the process, if the item takes too long that runs and cannot be interrupted."""
+        if not channel.give_up_item(run):
+            return  # it has ended in this very moment
         for other in list(self._channels):
             other.drain()
         self._memory.clear()  # nobody is to be blamed any more
@@ -343,8 +344,8 @@ class WorkerService:
                 self._tell_limits()
             self._code.enter(channel, channel.function)
             run.run_burst()
-        except Interrupted:
-            pass  # it is unwanted
+        except Interrupted:  # it is unwanted
+            self._memory.clear()  # it may have come where the burst was to do that
         except ProtocolError as error:  # a batch that does not hold what it promises
             log.warning("a client is cut off: %s", error)
             channel.close()

@@ -734,3 +734,31 @@ def test_only_an_item_with_a_limit_is_ever_overdue(limit, over):
     run.run_burst()
     assert run.overdue < 0
     assert seen == [over]
+
+
+def test_an_item_that_was_given_up_and_ends_after_all_is_told_once():
+    chunk = replace(chunk_of(range(4), index=50), task_timeout=0.001)
+    kept = []
+
+    def func(x):
+        if x == 1:
+            time.sleep(0.01)  # is over its limit then
+            kept.append(run.give_up_item())
+        return x
+
+    run = running(func, chunk, Pace())
+    zero, failure = run_all(run)
+    assert zero == 0
+    assert "item 51 took longer" in failure.text
+    assert kept == [2]
+    assert run.is_unwanted
+
+
+def test_an_item_that_has_ended_meanwhile_is_not_given_up():
+    chunk = replace(chunk_of(range(4)), task_timeout=60.0)
+    given_up = []
+    run = running(lambda x: given_up.append(run.give_up_item()), chunk, Pace())
+    assert run.give_up_item() is None
+    assert run_all(run) == [None] * 4
+    assert given_up == [None] * 4
+    assert not run.is_unwanted

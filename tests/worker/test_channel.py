@@ -323,7 +323,7 @@ def test_an_item_that_is_given_up_is_told_as_a_failure_and_the_rest_returned(cli
     known = client.functions.get(function.digest)
     known.place = Place(Manifest())
     known.place.funcs[function.digest] = func
-    limited = replace(chunk(1, count=5, function=function), task_timeout=9.0)
+    limited = replace(chunk(1, count=5, function=function), task_timeout=1e-9)
     client.send(limited)
     current = client.channel.begin_next()
     while not seen:
