@@ -82,6 +82,7 @@ class Chaos:
 
     def _join_or_leave(self) -> None:
         if "guest" in self._site.supervisors:
+            self._thaw(float("inf"))  # to drain, a supervisor waits for what its workers run
             number = self._random.choice([signal.SIGTERM, signal.SIGKILL])
             self._site.stop_supervisor("guest", number)
         else:
