@@ -367,11 +367,12 @@ class Supervisor:
         assert slot.pid is not None
         if not request.only_frozen:
             is_meant = (mark.channel, mark.attempt) == (request.channel, request.attempt)
-        elif mark.channel in (0, request.channel):
-            # Also one that froze before it began what it has been sent.
+        elif mark.channel == request.channel:
             is_meant = slot.pulse.is_frozen(slot.pid)
         else:
-            is_meant = is_stopped(slot.pid)  # or it waits in C code, for another client
+            # It froze before it began what it has been sent. One that is merely idle, or waits
+            # in C code for another client, uses no processor either.
+            is_meant = is_stopped(slot.pid)
         if is_meant:
             self._kill(slot, "its client asked for it")
 
