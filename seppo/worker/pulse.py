@@ -6,23 +6,33 @@ right. A stopped process, or one that waits for memory to be swapped in, uses no
 
 from __future__ import annotations
 
+import time
+
 
 class Pulse:
-    """Looks at a process from time to time."""
+    """Looks at a process from time to time.
 
-    def __init__(self) -> None:
+    Args:
+        still: Seconds without any use of the processor that count as frozen.
+    """
+
+    def __init__(self, still: float = 10.0) -> None:
+        self._still = still
         self._seen: tuple[int, int] | None = None  # process, and ticks of the processor it used
+        self._since = 0.0  # when that was seen for the first time
 
     def is_frozen(self, pid: int) -> bool:
-        """Return whether a process is stopped, or has not run since the last look at it.
+        """Return whether a process is stopped, or has not run for long, as far as was looked.
 
         Where nobody can tell, it is.
         """
         fields = _status(pid)
         if fields is None:
             return True
-        seen, self._seen = self._seen, (pid, int(fields[11]) + int(fields[12]))
-        return fields[0] in "Tt" or seen == self._seen
+        seen, now = (pid, int(fields[11]) + int(fields[12])), time.monotonic()
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        return fields[0] in "Tt" or now - self._since >= self._still
 
 
 def is_stopped(pid: int) -> bool:

@@ -31,7 +31,8 @@ def test_a_stopped_process_is_frozen_at_the_first_look():
 
 def test_a_process_that_has_not_run_between_two_looks_is_frozen():
     with Process("-c", "import time; time.sleep(600)") as process:
-        pulse = Pulse()
+        pulse = Pulse(still=0.2)
+        assert not pulse.is_frozen(process.pid)
         wait_until(lambda: pulse.is_frozen(process.pid))
 
 
