@@ -97,14 +97,14 @@ class Discovery:
         addresses = {entry.address for entry in entries}
         self._try(entries)
         began = time.monotonic()
-        deadline = began + self._settings.connect_timeout
+        deadline = began + 2 * self._settings.connect_timeout  # to connect, and to be greeted
         with self._changed:
             while self._trying & addresses:
                 now = time.monotonic()
                 if any(map(self._is_known, addresses)):
                     deadline = min(deadline, now + STRAGGLERS)
                 elif not self._entries.empty():  # the dead hold us up: it is nobody's fault
-                    longer = now + self._settings.connect_timeout
+                    longer = now + 2 * self._settings.connect_timeout
                     deadline = min(longer, began + WAIT_FOR_ALL)
                 if deadline <= now:
                     break
