@@ -15,15 +15,15 @@ the engine's selector, by the driver's thread, which calls everything here but `
 
 Silence is counted in pings that were not answered, never by the clock alone: who was
 stopped himself for a while (a laptop's lid) reads what has come meanwhile before he counts.
+It goes on while there is no connection, however the last one ended: over TLS a kernel's
+timeout looks as if the supervisor had left, and one that has left may have lost its machine.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import selectors
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,9 +55,6 @@ LARGEST = 1 << 16  # bytes of a message from a supervisor
 PING = 2.0  # seconds between pings; more often where less silence is allowed
 STUCK = 5.0  # seconds until a cancelled item that still runs costs its process its life
 PAUSES = (1.0, 30.0)  # seconds between attempts to connect: the first, and at most
-
-# Errors of a connection whose peer is out of reach, not merely gone.
-_UNREACHABLE = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ class Host:
     is_draining: bool = False
     retry_at: float = 0.0
     pause: float = PAUSES[0]
-    silent: float = 0.0  # seconds, in which we asked and got no answer
+    silent: float = 0.0  # seconds, in which it was neither heard nor reached
 
 
 class Hosts:
@@ -297,22 +294,20 @@ class Hosts:
             case _:
                 raise ProtocolError(f"a supervisor does not send {type(message).__name__}")
 
-    def _break(self, host: Host, error: Exception, is_lost: bool = False) -> None:
-        """Let go of the connection to a supervisor."""
-        if host.stream is None:
-            return
-        self._selector.unregister(host.stream)
-        host.stream.close()
-        host.stream, host.is_writing = None, False
-        host.retry_at = time.monotonic() + host.pause
-        workers = tuple(host.workers)
-        if is_lost or getattr(error, "errno", None) in _UNREACHABLE:
-            log.warning("the machine of %s is out of reach: %s", host.address, error)
-            self._news.append(HostLost(workers, f"its machine is out of reach: {error}"))
-        else:
+    def _break(self, host: Host, error: Exception) -> None:
+        """Let go of the connection to a supervisor, which may be reached again."""
+        if host.stream is not None:
             log.info("the supervisor at %s has left: %s", host.address, error)
-            self._news.append(HostSilent(workers))
-        self._forget_if_useless(host)
+            self._disconnect(host)
+            self._news.append(HostSilent(tuple(host.workers)))
+            self._forget_if_useless(host)
+
+    def _disconnect(self, host: Host) -> None:
+        if host.stream is not None:
+            self._selector.unregister(host.stream)
+            host.stream.close()
+            host.stream, host.is_writing = None, False
+            host.retry_at = self._ticked_at + host.pause
 
     # --- time
 
@@ -342,15 +337,26 @@ class Hosts:
         return news
 
     def _look_at(self, host: Host, passed: float, now: float) -> None:
+        if host.silent >= self._silence:
+            self._lose(host)
+            return
+        host.silent += passed
         if host.stream is not None:
-            if host.silent >= self._silence:
-                silence = TimeoutError(f"no sign of life for {host.silent:.0f} s")
-                self._break(host, silence, is_lost=True)
-                return
-            host.silent += passed
             self._send(host, Ping())
         elif not host.is_connecting and host.workers and now >= host.retry_at:
             self._start_to_connect(host)
+
+    def _lose(self, host: Host) -> None:
+        """Give up a host, and forget its workers, whatever their own connections say."""
+        why = f"no sign of life for {host.silent:.0f} s"
+        log.warning("the machine of %s is out of reach: %s", host.address, why)
+        self._disconnect(host)
+        host.silent = 0.0
+        workers = tuple(host.workers)
+        self._news.append(HostLost(workers, f"its machine is out of reach: {why}"))
+        for name in workers:
+            self.remove(name)
+        self._forget_if_useless(host)
 
     def close(self) -> None:
         """Close all connections."""

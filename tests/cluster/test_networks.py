@@ -1,6 +1,10 @@
 """Two machines and a cable between them, which is cut, mended and disturbed."""
 
+import contextlib
+import os
+import signal
 import time
+from pathlib import Path
 
 import pytest
 from cluster import read_line, wait_until
@@ -85,6 +89,56 @@ def test_a_cable_cut_for_ever_is_told_within_silence_and_grace(client):
         program = net.spawn("near", client(10_000))
         assert said(program) == "begun\n"
         net.cut()
+        line = said(program, 30)
+        assert line.startswith("nobody left:")
+        assert "out of reach" in line
+
+
+@pytest.fixture
+def encrypted(tmp_path):
+    """Variables for machines that have certificates, and do not insist on going without."""
+    folder = str(tmp_path / "config")
+    with Net(XDG_CONFIG_HOME=folder) as net:
+        done = net.run("near", "-m", "seppo", "keys", "new")
+        assert done.returncode == 0, done.stderr
+    return {"XDG_CONFIG_HOME": folder, "SEPPO_INSECURE": "", "SEPPO_CONNECT_TIMEOUT": "5"}
+
+
+# Two limits of the same length race: the kernel's, which over TLS looks as if the supervisor
+# had left, and that of unanswered pings. When its pings were cut off decides who wins.
+@pytest.mark.parametrize("head_start", [0.0, 0.2, 0.4])
+def test_a_cable_cut_for_ever_is_told_over_tls_too(client, encrypted, head_start):
+    with Net(SEPPO_SILENCE="2", SEPPO_GRACE="1", **encrypted) as net:
+        net.start_nameserver()
+        net.start_workers("far")
+        program = net.spawn("near", client(10_000))
+        assert said(program) == "begun\n"
+        time.sleep(head_start)  # is the disturbance
+        net.cut()
+        line = said(program, 30)
+        assert line.startswith("nobody left:")
+        assert "out of reach" in line
+
+
+def descendants(pid):
+    """Return the processes that a process has started, and those that these have."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid for child in map(int, children) for pid in (child, *descendants(child))]
+
+
+@pytest.mark.parametrize("is_cut", [False, True], ids=["alone", "with its machine"])
+def test_a_supervisor_that_is_gone_is_told_while_its_workers_stay_silent(client, is_cut):
+    with Net(SEPPO_SILENCE="2", SEPPO_GRACE="1") as net, contextlib.ExitStack() as frozen:
+        net.start_nameserver()
+        supervisor = net.start_workers("far")
+        program = net.spawn("near", client(10_000))
+        assert said(program) == "begun\n"
+        for pid in descendants(supervisor.pid):  # else they end with it, and their sockets
+            frozen.callback(os.kill, pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGSTOP)
+        supervisor.kill()
+        if is_cut:
+            net.cut()
         line = said(program, 30)
         assert line.startswith("nobody left:")
         assert "out of reach" in line

@@ -103,7 +103,8 @@ def test_the_supervisor_learns_which_channels_are_ours_before_anything_runs_ther
     assert fake.hosts.channel_of("w3") == 6
 
 
-def test_a_supervisor_that_cannot_be_reached_is_tried_again_ever_less_often(fake):
+def test_a_supervisor_that_cannot_be_reached_is_tried_again_ever_less_often(fake, monkeypatch):
+    monkeypatch.setattr(fake.hosts, "_silence", 1000.0)
     fake.answers = False
     fake.hosts.add("w1", THERE, 3)
     assert fake.turn(100.0) == [HostSilent(("w1",))]
@@ -174,6 +175,48 @@ def test_silence_loses_all_its_workers(fake):
     (lost,) = pinged(fake, 106.0, 114.0, answer=False)
     assert isinstance(lost, HostLost)
     assert lost.workers == ("w1",)
+    assert fake.hosts.next_deadline() == float("inf")  # nobody is left to ask for
+
+
+@pytest.mark.parametrize("seconds", [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0])
+def test_silence_is_counted_on_however_the_connection_ends(fake, seconds):
+    fake.hosts.add("w1", THERE, 3)
+    fake.turn(100.0)
+    news = pinged(fake, 100.0, 100.0 + seconds, answer=False)
+    fake.answers = False
+    fake.stream.close()  # the kernel's limit, too, looks like this over TLS
+    news += pinged(fake, 100.0 + seconds, 114.0, answer=False)
+    assert [event.workers for event in news if isinstance(event, HostLost)] == [("w1",)]
+
+
+def test_a_supervisor_that_left_and_is_not_reached_again_is_lost_with_its_workers(fake):
+    fake.hosts.add("w1", THERE, 3)
+    fake.turn(100.0)
+    assert pinged(fake, 100.0, 150.0, answer=True) == []
+    fake.answers = False
+    fake.stream.close()
+    assert set(pinged(fake, 150.0, 156.0, answer=False)) == {HostSilent(("w1",))}
+    news = pinged(fake, 156.0, 166.0, answer=False)
+    assert [event.workers for event in news if isinstance(event, HostLost)] == [("w1",)]
+
+
+def test_a_supervisor_that_is_reached_again_in_time_keeps_its_workers(fake):
+    fake.hosts.add("w1", THERE, 3)
+    fake.turn(100.0)
+    news = pinged(fake, 100.0, 106.0, answer=False)
+    fake.stream.close()
+    fake.stream = None
+    news += pinged(fake, 106.0, 116.0, answer=False)  # greeting us is a sign of life
+    news += pinged(fake, 116.0, 150.0, answer=True)
+    assert HostReady(("w1",)) in news
+    assert not [event for event in news if isinstance(event, HostLost)]
+
+
+def test_a_supervisor_that_was_never_reached_is_lost_with_its_workers(fake):
+    fake.answers = False
+    fake.hosts.add("w1", THERE, 3)
+    news = fake.turn(100.0) + pinged(fake, 100.0, 114.0, answer=False)
+    assert [event.workers for event in news if isinstance(event, HostLost)] == [("w1",)]
 
 
 def test_who_slept_himself_does_not_count_it(fake):
@@ -192,7 +235,6 @@ def test_a_supervisor_that_leaves_is_connected_to_again(fake):
     assert fake.turn(100.1) == [HostSilent(("w1",))]
     assert not fake.hosts.can_tell("w1")
     fake.stream = None
-    fake.hosts._hosts[THERE].retry_at = 101.0
     assert HostReady(("w1",)) in fake.turn(103.0) + fake.turn(103.1)
 
 
