@@ -50,13 +50,24 @@ class Losses:
         self._endings[name] = _Ending(now + VERDICT_WAIT, reason)
         return None
 
-    def process_ended(self, name: str, verdict: Verdict, now: float) -> WorkerLost | None:
-        """Take note of how a worker's process ended; return its loss if all is known."""
+    def process_ended(
+        self, name: str, verdict: Verdict, now: float, is_open: bool
+    ) -> WorkerLost | None:
+        """Take note of how a worker's process ended; return its loss if all is known.
+
+        Args:
+            name: The worker.
+            verdict: What its supervisor said.
+            now: The time.
+            is_open: Whether its socket is open; if it is not, and nobody waits for the
+                verdict, its loss has been told.
+        """
         ending = self._endings.get(name)
         if ending is not None and ending.reason is not None:
             del self._endings[name]
             return WorkerLost(name, verdict.how, verdict)
-        self._endings[name] = _Ending(now + LAST_WORDS, None, verdict)
+        if is_open:
+            self._endings[name] = _Ending(now + LAST_WORDS, None, verdict)
         return None
 
     def heard(self, name: str, now: float) -> None:
@@ -66,7 +77,10 @@ class Losses:
             ending.deadline = now + LAST_WORDS
 
     def nobody_knows(self, names: Iterable[str]) -> list[WorkerLost]:
-        """Return the losses of those workers whose supervisor will not say more."""
+        """Return the losses of those workers of which nobody will say more.
+
+        Their supervisor is gone, or they are connected again: their process lives.
+        """
         found = []
         for name in names:
             ending = self._endings.get(name)

@@ -227,7 +227,7 @@ class PyroEngine:
                 verdict = Verdict(
                     news.how, attempt, news.first, news.stop, is_ours and news.timed_out
                 )
-                loss = self._losses.process_ended(name, verdict, now)
+                loss = self._losses.process_ended(name, verdict, now, name in self._peers)
                 if loss is not None:
                     self._conclude(loss)
             case HostReady(workers=workers):
@@ -259,6 +259,7 @@ class PyroEngine:
                 arrival = self._arrivals.get_nowait()
             except Empty:
                 return
+            self._end_predecessor(arrival.name)
             peer = self._peers[arrival.name] = _Peer(arrival)
             self._selector.register(peer.stream, selectors.EVENT_READ, peer)
             self._held[peer.name] = now + HOLD
@@ -269,6 +270,13 @@ class PyroEngine:
             ):
                 self._release(peer.name)
             log.info("worker %s has joined, at %s", peer.name, peer.address)
+
+    def _end_predecessor(self, name: str) -> None:
+        """Conclude what is known of a worker's last connection, before the next one is told of."""
+        if (peer := self._peers.get(name)) is not None:
+            self._lose(peer, "another connection takes its place", expects=False)
+        for loss in self._losses.nobody_knows([name]):
+            self._conclude(loss)
 
     def _receive(self, peer: _Peer) -> None:
         try:

@@ -1,0 +1,60 @@
+"""The engine with real workers that are frozen, cut off, or told of twice."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from engine_client import EngineClient
+from processes import NameServerProcess, SupervisorProcess
+
+from seppo.core.events import WorkerJoined, WorkerLost
+from seppo.payload.protocol import WorkerEnded
+
+
+@pytest.fixture(scope="module")
+def nameserver():
+    with NameServerProcess() as nameserver:
+        yield nameserver
+
+
+@pytest.fixture(scope="module")
+def shared(nameserver):
+    """A supervisor of two workers."""
+    with SupervisorProcess(nameserver, 2, "pair", group="pair") as supervisor:
+        yield supervisor
+
+
+@pytest.fixture
+def client(nameserver, shared):
+    with EngineClient(nameserver, 2, group="pair") as client:
+        yield client
+
+
+def test_a_worker_whose_connection_breaks_is_welcome_again_at_once(client):
+    name = client.workers[0]
+    before = len(client.events)
+    client.engine._peers[name].stream.sock.shutdown(socket.SHUT_RDWR)
+    client.wait(lambda: name not in client.engine._peers)
+    client.engine.discovery.look_once()  # before the wait for a verdict is over
+    client.wait(lambda: client.engine._losses.next_deadline() == float("inf"))
+    client.wait(lambda: name not in client.engine._held)
+    told = [
+        event for event in client.events[before:] if isinstance(event, WorkerLost | WorkerJoined)
+    ]
+    assert [(type(event), event.worker) for event in told] == [
+        (WorkerLost, name), (WorkerJoined, name)
+    ]  # fmt: skip
+    client.run(9, abs, [-1], worker=name)
+    client.wait(lambda: client.outcomes(9) == [1])
+
+
+def test_an_end_that_is_told_twice_in_one_turn_leaves_nothing_due(client, monkeypatch):
+    engine, name = client.engine, client.workers[0]
+    ended = WorkerEnded(name, "SIGKILL", 0, 0, 0, 0, False)
+    client.engine._peers[name].stream.sock.shutdown(socket.SHUT_RDWR)
+    client.wait(lambda: name not in engine._peers)
+    engine._hosts._news += [ended, ended]
+    client.turn(0.0)
+    assert client.loss().verdict.how == "SIGKILL"
+    assert engine._losses.next_deadline() == float("inf")
