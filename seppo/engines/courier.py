@@ -1,4 +1,6 @@
-"""How functions reach workers: each one once, and a big one once for all of a host.
+"""One book of functions: which jobs use them, who has which, and who waits for one.
+
+Each worker is sent a function once, and a big one travels once to all of a host.
 
     client                  worker a                        worker b (same host)
     ------                  --------                        --------
@@ -9,109 +11,252 @@
     FunctionAt -------------------------------------------> maps the memory, runs
 
 ``FunctionAt`` is only ever the answer to a ``NeedFunction``. A second question of the same
-worker (it could not map, or has forgotten) is answered with the function itself. Decides
-only: it returns messages, and whoever calls it sends them.
+worker (it could not map, or has forgotten) is answered with the function itself. When the
+first one is gone, or frozen, it is the next who asked that gets the function itself.
+
+A function is kept as long as a job uses it. Of functions that no job uses, only the names of
+those who have them are kept, and not for ever: a worker that lacks one asks. Decides only:
+it returns messages, and whoever calls it sends them; the time arrives as ``now``.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from seppo.payload.function import SHARED_FROM, PackedFunction
-from seppo.payload.protocol import Function, FunctionAt, Message
+from seppo.payload.protocol import File, Function, FunctionAt, Message, NeedFiles, Release
 
-REMEMBERED = 256  # big functions whose whereabouts are remembered
+log = logging.getLogger(__name__)
+
+REMEMBERED = 128  # functions that no job uses; a worker keeps no more of them either
+PATIENCE = 2.0  # seconds without progress after which a receiver that others wait for is frozen
 
 Letters = list[tuple[str, Message]]  # worker, message
+
+
+@dataclass
+class _Loan:
+    """What one job has of a function."""
+
+    function: PackedFunction
+    workers: set[str] = field(default_factory=set)  # to be told when no job uses it there
 
 
 @dataclass
 class _Share:
     """A big function on one host."""
 
-    function: PackedFunction | None  # kept until it is stored
-    owner: str | None
-    location: str | None = None
+    owner: str  # who received it, or is to receive it
+    location: str | None = None  # where others can map it, once it is there
     asking: list[str] = field(default_factory=list)  # workers that wait for the location
-    told: set[str] = field(default_factory=set)  # workers that got it
+    due: float = 0.0  # when to look at the owner, while somebody waits
+    unsent: int = -1  # bytes that were not sent to the owner when it was looked at
+
+
+@dataclass
+class _Entry:
+    """A function."""
+
+    loans: dict[int, _Loan] = field(default_factory=dict)  # by job under way
+    holders: set[str] = field(default_factory=set)  # workers that were given it
+    shares: dict[str, _Share] = field(default_factory=dict)  # by host
+
+    @property
+    def function(self) -> PackedFunction | None:
+        """The function itself, of a job under way; that of another may have changed inside."""
+        return next((loan.function for loan in self.loans.values()), None)
 
 
 class Courier:
-    """Knows which worker has been sent which function."""
+    """Knows the functions of the jobs under way, and which worker has been sent which."""
 
     def __init__(self) -> None:
-        self._sent: defaultdict[str, set[bytes]] = defaultdict(set)
-        self._shares: OrderedDict[tuple[str, bytes], _Share] = OrderedDict()
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()  # least recently used first
+        self._awaited: dict[tuple[bytes, str], _Share] = {}  # those that somebody waits for
+
+    # --- functions on their way
 
     def before_chunk(
-        self, peer: str, sharing: str | None, function: PackedFunction
+        self, peer: str, sharing: str | None, job: int, function: PackedFunction
     ) -> list[Message]:
-        """Return what to send to a worker before a chunk of this function.
+        """Return what to send to a worker before a chunk of a job.
 
         Args:
             peer: The worker.
             sharing: Workers of the same name can map each other's memory; None if none can.
-            function: The function.
+            job: The job; it may come with one function after the other: a bundle grows.
+            function: Its function.
         """
-        if function.digest in self._sent[peer]:
+        entry = self._entries.get(function.digest)
+        if entry is None:
+            entry = self._entries[function.digest] = _Entry()
+        self._entries.move_to_end(function.digest)
+        loan = entry.loans.get(job)
+        if loan is None:
+            loan = entry.loans[job] = _Loan(function)
+        if function.manifest or function.has_setup:
+            loan.workers.add(peer)
+        if peer in entry.holders or sharing in entry.shares:  # it has it, or will ask
             return []
-        if sharing is not None and function.packed.nbytes >= SHARED_FROM:
-            key = (sharing, function.digest)
-            share = self._shares.get(key)
-            if share is not None and share.owner is not None:
-                return []  # it will ask
-            self._shares[key] = _Share(function, peer)
-            self._forget_some()
-        self._sent[peer].add(function.digest)
-        return [Function(function)]
+        return [message for _, message in self._give(entry, peer, sharing)]
 
-    def needed(self, peer: str, sharing: str | None, function: PackedFunction) -> Letters:
+    def _give(self, entry: _Entry, peer: str, sharing: str | None) -> Letters:
+        """Send a worker the function itself; it becomes the owner of its host's share."""
+        function = entry.function
+        if function is None:
+            return []  # its job is over
+        entry.holders.add(peer)
+        is_big = function.packed.nbytes >= SHARED_FROM
+        if is_big and sharing is not None and sharing not in entry.shares:
+            entry.shares[sharing] = _Share(peer)
+        return [(peer, Function(function))]
+
+    def needed(self, peer: str, sharing: str | None, digest: bytes, now: float) -> Letters:
         """Return what to send when a worker says that it needs a function."""
-        share = self._shares.get((sharing or "", function.digest))
-        if share is None or peer == share.owner or peer in share.told:
-            return [(peer, Function(function))]
-        if share.owner is None:
-            share.owner, share.function = peer, function
-            return [(peer, Function(function))]
-        if share.location is None:
-            if peer not in share.asking:
-                share.asking.append(peer)
-            return []
-        share.told.add(peer)
-        return [(peer, FunctionAt(function.digest, share.location))]
+        entry = self._entries.get(digest)
+        if entry is None or entry.function is None:
+            return []  # its job is over
+        share = entry.shares.get(sharing or "")
+        if share is None or peer in entry.holders:
+            return self._give(entry, peer, sharing)
+        if share.location is not None:
+            entry.holders.add(peer)
+            return [(peer, FunctionAt(digest, share.location))]
+        if not share.asking:
+            share.due, share.unsent = now + PATIENCE, -1
+            self._awaited[digest, sharing or ""] = share
+        if peer not in share.asking:
+            share.asking.append(peer)
+        return []
 
     def stored(self, peer: str, sharing: str | None, digest: bytes, location: str) -> Letters:
         """Return what to send when a worker has stored a big function."""
-        share = self._shares.get((sharing or "", digest))
-        if share is None or share.owner != peer:
+        key = (digest, sharing or "")
+        entry = self._entries.get(digest)
+        share = entry.shares.get(key[1]) if entry is not None else None
+        if entry is None or share is None or share.location is not None:
             return []
-        asking, share.asking = share.asking, []
-        function, share.function = share.function, None
-        if not location:  # it could not be stored where others can map it
-            del self._shares[sharing or "", digest]
-            return [(name, Function(function)) for name in asking if function is not None]
-        share.location = location
-        share.told.update(asking)
-        return [(name, FunctionAt(digest, location)) for name in asking]
+        if location and peer in entry.holders:  # or an earlier owner that was only slow
+            share.owner, share.location = peer, location
+        elif share.owner == peer:  # it could not be stored where others can map it
+            del entry.shares[key[1]]
+        else:
+            return []
+        self._awaited.pop(key, None)
+        function, asking = entry.function, share.asking
+        share.asking = []
+        if function is None:
+            return []
+        entry.holders.update(asking)
+        message = FunctionAt(digest, location) if location else Function(function)
+        return [(name, message) for name in asking]
+
+    # --- owners that are frozen or gone
+
+    def next_deadline(self) -> float:
+        """Return when ``overdue`` may have something to do; infinity for never."""
+        return min((share.due for share in self._awaited.values()), default=float("inf"))
+
+    def overdue(self, now: float, unsent: Callable[[str], int]) -> Letters:
+        """Return what to send where a function's receiver keeps others waiting.
+
+        Args:
+            now: The time.
+            unsent: Tells how many bytes wait to be sent to a worker. While they become
+                fewer, it is the link that is slow: nothing is won by sending more.
+        """
+        letters: Letters = []
+        for key, share in [item for item in self._awaited.items() if item[1].due <= now]:
+            left = unsent(share.owner)
+            if left and left != share.unsent:
+                share.due, share.unsent = now + PATIENCE, left
+            else:
+                letters += self._pass_on(key, now)
+        return letters
+
+    def _pass_on(self, key: tuple[bytes, str], now: float) -> Letters:
+        """Have the next worker that asks own a share; without one, nobody does."""
+        entry = self._entries[key[0]]
+        share = entry.shares.pop(key[1])
+        self._awaited.pop(key, None)
+        if not share.asking:
+            return []
+        owner, *asking = share.asking
+        letters = self._give(entry, owner, key[1])
+        if asking:
+            share = entry.shares[key[1]]
+            share.asking, share.due = asking, now + PATIENCE
+            self._awaited[key] = share
+        return letters
+
+    def peer_lost(self, peer: str, now: float) -> Letters:
+        """Forget a worker; return what to send where another one takes its place."""
+        letters: Letters = []
+        for digest, entry in self._entries.items():
+            entry.holders.discard(peer)
+            for loan in entry.loans.values():
+                loan.workers.discard(peer)
+            for sharing, share in list(entry.shares.items()):
+                if peer in share.asking:
+                    share.asking.remove(peer)
+                    if not share.asking:
+                        del self._awaited[digest, sharing]
+                if share.owner == peer:
+                    letters += self._pass_on((digest, sharing), now)
+        return letters
+
+    # --- jobs
+
+    def digests_of(self, job: int) -> set[bytes]:
+        """Return the functions that a job has used."""
+        return {digest for digest, entry in self._entries.items() if job in entry.loans}
+
+    def job_over(self, job: int) -> Letters:
+        """Forget a job's functions; return what to tell workers that are done with them."""
+        letters: Letters = []
+        for digest in self.digests_of(job):
+            entry = self._entries[digest]
+            done = entry.loans.pop(job).workers
+            for loan in entry.loans.values():
+                done -= loan.workers
+            letters += [(peer, Release(digest)) for peer in done]
+            if not entry.loans:  # what waited for it was cancelled
+                for sharing, share in entry.shares.items():
+                    share.asking = []
+                    self._awaited.pop((digest, sharing), None)
+        self._forget_some()
+        return letters
 
     def _forget_some(self) -> None:
-        """Forget the oldest functions for which no worker waits."""
-        for key in list(self._shares)[: max(0, len(self._shares) - REMEMBERED)]:
-            if not self._shares[key].asking:
-                del self._shares[key]
+        unused = [digest for digest, entry in self._entries.items() if not entry.loans]
+        for digest in unused[: max(0, len(unused) - REMEMBERED)]:
+            del self._entries[digest]
 
-    def peer_lost(self, peer: str) -> Letters:
-        """Return what to send when a worker is gone: another one takes its place."""
-        self._sent.pop(peer, None)
-        letters: Letters = []
-        for share in self._shares.values():
-            if peer in share.asking:
-                share.asking.remove(peer)
-            if share.owner != peer:
-                continue
-            share.owner = share.location = None
-            if share.asking and share.function is not None:
-                share.owner = share.asking.pop(0)
-                letters.append((share.owner, Function(share.function)))
-        return letters
+    # --- bundles
+
+    def files(self, request: NeedFiles) -> list[Message]:
+        """Return the files that a worker asks for, or why there are none."""
+        entry = self._entries.get(request.digest)
+        function = entry.function if entry is not None else None
+        if function is None:
+            return []  # its job is over
+        messages: list[Message] = []
+        for digest in request.files:
+            try:
+                content = function.bundle.read(digest.hex())
+            except (OSError, KeyError) as error:
+                log.info("a file of a bundle cannot be read", exc_info=True)
+                messages.append(File(digest, b"", f"the caller cannot read it: {error}"))
+            else:
+                messages.append(File(digest, content))
+        return messages
+
+    def differs(self, peer: str, digest: bytes, versions: dict[str, str]) -> None:
+        """Take note of what is different on a worker."""
+        entry = self._entries.get(digest)
+        function = entry.function if entry is not None else None
+        if function is not None:
+            function.bundle.differences.append((peer, versions))

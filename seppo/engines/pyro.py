@@ -23,7 +23,6 @@ from seppo.engines.base import Answer, Order
 from seppo.engines.courier import Courier
 from seppo.engines.discovery import Arrival, Discovery
 from seppo.engines.hosts import Host, HostDrains, HostLost, HostNews, HostReady, Hosts, HostSilent
-from seppo.engines.librarian import Librarian
 from seppo.engines.losses import Losses
 from seppo.errors import ProtocolError
 from seppo.payload.protocol import (
@@ -91,7 +90,6 @@ class PyroEngine:
         self._events: list[Event] = []
         self._is_closed = False  # then what still arrives is let go
         self._courier = Courier()
-        self._librarian = Librarian()
         # Addresses of workers connected or just arrived; read by discovery's threads.
         self._known: set[Address] = set()
         self._known_lock = threading.Lock()
@@ -148,8 +146,7 @@ class PyroEngine:
     def _send_chunk(self, peer: _Peer, order: SendChunk, source: ItemSource) -> None:
         columns = source.pack(order.start, order.stop)
         function = source.function  # after its items: these may have made its bundle grow
-        self._librarian.lend(peer.name, order.job, function)
-        for message in self._courier.before_chunk(peer.name, peer.sharing, function):
+        for message in self._courier.before_chunk(peer.name, peer.sharing, order.job, function):
             self._send(peer, message)
         chunk = Chunk(
             order.attempt, order.job, order.start, order.stop - order.start,
@@ -174,11 +171,16 @@ class PyroEngine:
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.is_writing else 0)
             self._selector.modify(peer.stream, events, peer)
 
+    def _unsent_to(self, name: str) -> int:
+        peer = self._peers.get(name)
+        return peer.stream.unsent if peer is not None else 0
+
     def wait(self, timeout: float | None) -> list[Event]:
         """Return what has happened."""
         deadline = min(
             self._hosts.next_deadline(),
             self._losses.next_deadline(),
+            self._courier.next_deadline(),
             *self._held.values(),
         )
         left = max(0.0, deadline - time.monotonic())
@@ -211,6 +213,7 @@ class PyroEngine:
             self._hear_host(news, now)
         for name in [name for name, until in self._held.items() if until <= now]:
             self._release(name)
+        self._deliver(self._courier.overdue(now, self._unsent_to))
         losses, silent = self._losses.due(now)
         for loss in losses:
             self._conclude(loss)
@@ -301,13 +304,12 @@ class PyroEngine:
             case Returned(attempt=attempt, kept=kept):
                 self._events.append(RestReturned(attempt, kept))
             case NeedFunction(digest=digest):
-                function = self._librarian.function(digest)
-                if function is not None:
-                    self._deliver(self._courier.needed(peer.name, peer.sharing, function))
+                now = time.monotonic()
+                self._deliver(self._courier.needed(peer.name, peer.sharing, digest, now))
             case NeedFiles():
-                self._deliver([(peer.name, file) for file in self._librarian.needed(message)])
+                self._deliver([(peer.name, file) for file in self._courier.files(message)])
             case Differs(digest=digest, versions=versions):
-                self._librarian.differs(peer.name, digest, versions)
+                self._courier.differs(peer.name, digest, versions)
             case Stored(digest=digest, location=location):
                 self._deliver(self._courier.stored(peer.name, peer.sharing, digest, location))
             case _:
@@ -333,10 +335,10 @@ class PyroEngine:
         peer.stream.close()
         with self._known_lock:
             self._known.discard(peer.address)
-        self._librarian.peer_lost(peer.name)
-        self._deliver(self._courier.peer_lost(peer.name))
+        now = time.monotonic()
+        self._deliver(self._courier.peer_lost(peer.name, now))
         loss = self._losses.socket_ended(
-            peer.name, reason, time.monotonic(), expects and self._hosts.can_tell(peer.name)
+            peer.name, reason, now, expects and self._hosts.can_tell(peer.name)
         )
         if loss is not None:
             self._conclude(loss)
@@ -361,7 +363,7 @@ class PyroEngine:
         One may still be on its way to a worker, as views of the caller's memory, which the
         caller may change from now on; its digest was computed before.
         """
-        self._deliver(self._librarian.job_over(job))
+        self._deliver(self._courier.job_over(job))
         for peer in self._peers.values():
             peer.stream.own_unsent()
 

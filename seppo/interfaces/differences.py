@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from operator import itemgetter
+from typing import TypeVar
 
 from seppo.payload.bundle import Bundle
+
+T = TypeVar("T")
 
 _told: set[tuple[str, str, str]] = set()  # what, here, there
 
@@ -21,7 +28,7 @@ def tell_differences(bundle: Bundle) -> None:
         return
     here = bundle.manifest.environment
     found: dict[tuple[str, str, str], list[str]] = {}
-    for worker, versions in sorted(bundle.differences.copy().items()):
+    for worker, versions in sorted(_taken(bundle.differences), key=itemgetter(0)):
         for name, there in sorted(versions.items()):
             found.setdefault((name, here.get(name, ""), there), []).append(worker)
     new = {key: workers for key, workers in found.items() if key not in _told}
@@ -38,6 +45,13 @@ def tell_differences(bundle: Bundle) -> None:
         RuntimeWarning,
         stacklevel=_level(),
     )
+
+
+def _taken(news: deque[T]) -> Iterator[T]:
+    """Take out what is there; another thread may do the same."""
+    with suppress(IndexError):
+        while True:
+            yield news.popleft()
 
 
 def _short(workers: list[str]) -> str:

@@ -20,6 +20,7 @@ import platform
 import sys
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -41,14 +42,15 @@ class Bundle:
         contents: Its files by digest: bytes, or what returns them.
         seeds: The names of modules that it was made for.
         covered: Names of modules known to need nothing that it has not.
-        differences: By worker, versions there that are not as in the manifest's environment.
+        differences: What nobody has told the caller yet: a worker, and the versions there that
+            are not as in the manifest's environment.
     """
 
     manifest: Manifest = field(default_factory=Manifest)
     contents: dict[str, bytes | Callable[[], bytes]] = field(default_factory=dict)
     seeds: frozenset[str] = frozenset()
     covered: set[str] = field(default_factory=set)
-    differences: dict[str, dict[str, str]] = field(default_factory=dict)
+    differences: deque[tuple[str, dict[str, str]]] = field(default_factory=deque)
 
     def read(self, digest: str) -> bytes:
         """Return the content of a file.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 
 import pytest
@@ -9,6 +11,7 @@ from engine_client import EngineClient
 from processes import NameServerProcess, SupervisorProcess
 
 from seppo.core.events import WorkerJoined, WorkerLost
+from seppo.payload.function import SHARED_FROM
 from seppo.payload.protocol import WorkerEnded
 
 
@@ -29,6 +32,33 @@ def shared(nameserver):
 def client(nameserver, shared):
     with EngineClient(nameserver, 2, group="pair") as client:
         yield client
+
+
+def pid_of(client, worker):
+    from processes import CREDENTIALS
+
+    from seppo.transport.proxy import call
+
+    return call(CREDENTIALS, client.engine._peers[worker].address, "info", timeout=5.0)["pid"]
+
+
+@pytest.mark.parametrize("nbytes", [SHARED_FROM, 32 * SHARED_FROM])
+def test_a_frozen_worker_that_was_sent_a_big_function_holds_up_nobody_else(client, nbytes):
+    first, second = client.workers
+    pid = pid_of(client, first)
+    data = os.urandom(nbytes)
+
+    def add(x):
+        return x + len(data)
+
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        client.run(7, add, [1], worker=first)
+        client.run(8, add, [2], worker=second)
+        client.wait(lambda: client.outcomes(8) == [2 + nbytes])
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    client.wait(lambda: client.outcomes(7) == [1 + nbytes])
 
 
 def test_a_worker_whose_connection_breaks_is_welcome_again_at_once(client):
