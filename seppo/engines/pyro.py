@@ -29,6 +29,7 @@ from seppo.payload.protocol import (
     Cancel,
     Chunk,
     Differs,
+    Function,
     Message,
     NeedFiles,
     NeedFunction,
@@ -72,6 +73,16 @@ def _address(value: object) -> Address | None:
         return Address.parse(str(value))
     except ProtocolError:
         return None
+
+
+def _lender_of(message: Message) -> int | bytes | None:
+    """Return whose memory a message may consist of: that of a job, or of a function's jobs."""
+    match message:
+        case Chunk(job=job):
+            return job
+        case Function(function=function):
+            return function.digest
+    return None
 
 
 class PyroEngine:
@@ -158,7 +169,7 @@ class PyroEngine:
 
     def _send(self, peer: _Peer, message: Message) -> None:
         try:
-            peer.stream.send(*to_parts(message))
+            peer.stream.send(*to_parts(message), lender=_lender_of(message))
         except OSError as error:
             self._lose(peer, str(error))
         else:
@@ -363,9 +374,11 @@ class PyroEngine:
         One may still be on its way to a worker, as views of the caller's memory, which the
         caller may change from now on; its digest was computed before.
         """
+        lenders = {job, *self._courier.digests_of(job)}
         self._deliver(self._courier.job_over(job))
         for peer in self._peers.values():
-            peer.stream.own_unsent()
+            if peer.stream.unsent:
+                peer.stream.own_unsent(lenders)
 
     def close(self) -> None:
         """Close all connections."""

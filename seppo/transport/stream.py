@@ -11,7 +11,8 @@ import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Hashable, Sequence
+from itertools import islice
 
 from seppo.payload.frames import MAX_FRAME, Allocate, Frame, FrameReader, encode
 from seppo.payload.serialize import Buffer
@@ -47,7 +48,8 @@ class Stream:
             sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
         self._plain = not hasattr(sock, "getpeercert")
         self._reader = FrameReader(max_bytes, allocate)
-        self._out: deque[memoryview] = deque()
+        # What is queued, and whose memory it is: None for what nobody else can change.
+        self._out: deque[tuple[memoryview, Hashable]] = deque()
         self.unsent = 0  # bytes queued
         self._peer_left = False
 
@@ -55,20 +57,31 @@ class Stream:
         """Return the descriptor, for selectors."""
         return self.sock.fileno()
 
-    def send(self, kind: int, parts: Sequence[Buffer]) -> None:
+    def send(self, kind: int, parts: Sequence[Buffer], lender: Hashable = None) -> None:
         """Queue a frame and send what can be sent now.
+
+        Args:
+            kind: The frame's kind.
+            parts: Its parts.
+            lender: Whose memory the parts are in, for ``own_unsent``.
 
         Raises:
             OSError: If the connection is broken.
         """
         for buffer in encode(kind, parts):
-            self._out.append(memoryview(buffer))
+            view = memoryview(buffer)
+            self._out.append((view, None if type(view.obj) is bytes else lender))
             self.unsent += len(buffer)
         self.flush()
 
-    def own_unsent(self) -> None:
-        """Copy what is queued, so that it does not change with the caller's memory."""
-        self._out = deque(memoryview(bytes(view)) for view in self._out)
+    def own_unsent(self, lenders: Container[Hashable]) -> None:
+        """Copy what is queued and was lent by these, who may change it from now on."""
+        self._out = deque(
+            (memoryview(bytes(view)), None)
+            if lender is not None and lender in lenders
+            else (view, lender)
+            for view, lender in self._out
+        )
 
     def flush(self) -> None:
         """Send what can be sent now.
@@ -79,19 +92,19 @@ class Stream:
         while self._out:
             try:
                 if self._plain:
-                    some = [self._out[i] for i in range(min(len(self._out), BUFFERS_AT_ONCE))]
+                    some = [view for view, _ in islice(self._out, BUFFERS_AT_ONCE)]
                     sent = self.sock.sendmsg(some)
                 else:
-                    sent = self.sock.send(self._out[0])
+                    sent = self.sock.send(self._out[0][0])
             except OSError as error:
                 if _is_not_now(error):
                     return
                 raise
             self.unsent -= sent
             while sent:
-                first = self._out[0]
+                first, lender = self._out[0]
                 if sent < len(first):
-                    self._out[0] = first[sent:]
+                    self._out[0] = first[sent:], lender
                     break
                 sent -= len(first)
                 self._out.popleft()

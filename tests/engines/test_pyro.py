@@ -14,6 +14,8 @@ from seppo.core.events import WorkerJoined, WorkerLost
 from seppo.payload.function import SHARED_FROM
 from seppo.payload.protocol import WorkerEnded
 
+MUCH = 32 << 20  # bytes; more than lies in the sockets
+
 
 @pytest.fixture(scope="module")
 def nameserver():
@@ -88,3 +90,23 @@ def test_an_end_that_is_told_twice_in_one_turn_leaves_nothing_due(client, monkey
     client.turn(0.0)
     assert client.loss().verdict.how == "SIGKILL"
     assert engine._losses.next_deadline() == float("inf")
+
+
+def test_the_end_of_a_job_copies_what_it_lent_and_nothing_else(client):
+    numpy = pytest.importorskip("numpy")
+    name = client.workers[0]
+    stream = client.engine._peers[name].stream
+    arrays = {job: numpy.zeros(MUCH, numpy.uint8) for job in (7, 8)}
+    pid = pid_of(client, name)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for job, array in arrays.items():
+            client.run(job, len, [array], worker=name)
+        lent = {lender: view for view, lender in stream._out if lender is not None}
+        assert set(lent) == {7, 8}
+        client.engine.forget_job(8)
+        assert {lender: view for view, lender in stream._out if lender is not None} == {7: lent[7]}
+        arrays[8][:] = 1
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    client.wait(lambda: client.outcomes(7) == client.outcomes(8) == [MUCH])

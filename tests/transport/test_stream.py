@@ -73,6 +73,26 @@ def test_a_frame_arrives(pair):
     assert left.unsent == 0
 
 
+def test_only_what_a_lender_lent_is_copied_and_once(pair):
+    left, right = pair
+    mine, others = bytearray(b"m" * 4 * MIB), bytearray(b"o" * 4 * MIB)
+    left.send(1, [others], lender=1)  # more than the socket holds
+    left.send(2, [bytes(9), mine], lender=2)
+    left.send(3, [b"nobody's"], lender=2)
+    before = list(left._out)
+    left.own_unsent({2, 3})
+    copied = [new is not old for (new, _), (old, _) in zip(left._out, before, strict=True)]
+    assert copied.count(True) == 1  # neither another's memory, nor what cannot change
+    after = list(left._out)
+    left.own_unsent({2, 3})
+    assert all(new is old for (new, _), (old, _) in zip(left._out, after, strict=True))
+    mine[:] = bytes(len(mine))
+    first, second, third = exchange((left, right), (0, 3))[1]
+    assert first.parts[0] == others
+    assert second.parts[1] == b"m" * 4 * MIB
+    assert third.parts[0] == b"nobody's"
+
+
 def test_nothing_is_there_yet(pair):
     assert pair[0].receive() == []
 
