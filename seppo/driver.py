@@ -36,7 +36,7 @@ from seppo.core.events import (
 from seppo.core.scheduler import Scheduler
 from seppo.engines.base import Engine
 from seppo.engines.pyro import PyroEngine
-from seppo.errors import InternalError, ProtocolError, SecurityError
+from seppo.errors import InternalError, ProtocolError, SecurityError, SeppoError
 from seppo.payload.place import enter_worker_thread
 from seppo.payload.source import ItemSource
 from seppo.settings import Settings
@@ -322,7 +322,7 @@ def is_driver_thread() -> bool:
 
 # --- the drivers of this process
 
-_drivers: dict[Settings, Driver] = {}
+_drivers: dict[Settings, tuple[Driver, PyroEngine]] = {}
 _lock = threading.Lock()
 _process_ends = False  # then a new thread might never begin to run
 
@@ -341,23 +341,29 @@ def driver_for(settings: Settings) -> Driver | None:
     if _process_ends or sys.is_finalizing():
         return None
     with _lock:
-        driver = _drivers.get(settings)
-        if driver is None or driver.broken is not None:
+        driver, engine = _drivers.get(settings, (None, None))
+        if driver is None or engine is None or driver.broken is not None:
             engine = PyroEngine(settings)
-            driver = _drivers[settings] = Driver(engine, settings.grace)
-    engine = driver.engine  # type: ignore[assignment]
-    assert isinstance(engine, PyroEngine)
+            try:
+                driver = Driver(engine, settings.grace)
+            except RuntimeError:  # no thread starts any more: the main thread has ended
+                engine.abandon()
+                return None
+            _drivers[settings] = driver, engine
     if engine.n_workers == 0:
         refusals = engine.discovery.look_once()
         if engine.n_workers == 0:
             if refusals:
-                refused = any(isinstance(why, SecurityError) for why in refusals)
-                kind = SecurityError if refused else ProtocolError
-                more = len(refusals) - TOLD
-                told = [*map(str, refusals[:TOLD]), *([f"and {more} more"] if more > 0 else [])]
-                raise kind("no worker can be used: " + "; ".join(told))
+                raise _refused(refusals)
             return None
     return driver
+
+
+def _refused(refusals: list[SeppoError]) -> SeppoError:
+    kind = SecurityError if any(isinstance(e, SecurityError) for e in refusals) else ProtocolError
+    more = len(refusals) - TOLD
+    told = [*map(str, refusals[:TOLD]), *([f"and {more} more"] if more > 0 else [])]
+    return kind("no worker can be used: " + "; ".join(told))
 
 
 def _stop_drivers() -> None:
@@ -366,7 +372,7 @@ def _stop_drivers() -> None:
     with _lock:
         drivers = list(_drivers.values())
         _drivers.clear()
-    for driver in drivers:
+    for driver, _ in drivers:
         driver.stop()
 
 
@@ -374,8 +380,8 @@ def _forget_drivers() -> None:
     """In a forked child: threads are gone, sockets are the parent's."""
     global _lock
     _lock = threading.Lock()
-    for driver in _drivers.values():
-        driver.engine.abandon()
+    for _, engine in _drivers.values():
+        engine.abandon()
     _drivers.clear()
 
 

@@ -1,6 +1,7 @@
 """Fixtures for tests on real processes."""
 
 import os
+import threading
 
 import pytest
 from cluster import Cluster
@@ -50,3 +51,18 @@ def own_cluster(monkeypatch):
     yield make
     for cluster in made:
         cluster.stop()
+
+
+@pytest.fixture
+def no_new_threads(monkeypatch):
+    """No thread of ours starts any more, as when the main thread has ended (Python 3.12)."""
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name.startswith("seppo-"):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        yield patch

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
+from seppo.engines.threads import start_thread
 from seppo.errors import NameServerError, ProtocolError, SecurityError, SeppoError
 from seppo.payload.protocol import PROTOCOL_VERSION, Welcome, from_frame
 from seppo.settings import Settings
@@ -72,7 +73,7 @@ class Discovery:
         self._refusals: dict[Address, SeppoError] = {}  # live, but not for us
         self._silent: dict[Address, float] = {}  # did not answer; when to try again
         self._n_connectors = 0
-        self._ticker: threading.Thread | None = None
+        self._has_ticker = False
         self._entries: SimpleQueue[Entry] = SimpleQueue()
         self._active = threading.Event()
         self._warned: set[str] = set()
@@ -99,7 +100,7 @@ class Discovery:
         began = time.monotonic()
         deadline = began + 2 * self._settings.connect_timeout  # to connect, and to be greeted
         with self._changed:
-            while self._trying & addresses:
+            while self._trying & addresses and self._n_connectors:
                 now = time.monotonic()
                 if any(map(self._is_known, addresses)):
                     deadline = min(deadline, now + STRAGGLERS)
@@ -121,11 +122,8 @@ class Discovery:
             return
         self._active.set()
         with self._changed:
-            if self._ticker is None:
-                self._ticker = threading.Thread(
-                    target=self._tick, name="seppo-discovery", daemon=True
-                )
-                self._ticker.start()
+            if not self._has_ticker:
+                self._has_ticker = start_thread("seppo-discovery", self._tick)
 
     def _tick(self) -> None:
         while True:
@@ -151,8 +149,7 @@ class Discovery:
                     continue
                 self._trying.add(entry.address)
                 self._entries.put(entry)
-                if self._n_connectors < min(CONNECTORS, len(self._trying)):
-                    self._hire(1)
+            self._hire(min(CONNECTORS, len(self._trying)) - self._n_connectors)
             found = {entry.address for entry in entries}
             for told in (self._silent, self._refusals):  # of others nobody wants to know
                 for address in told.keys() - found:
@@ -162,8 +159,9 @@ class Discovery:
         """Have more threads connect, if there is anything to do for them."""
         room = MOST_CONNECTORS - self._n_connectors
         for _ in range(min(n_wanted, room, self._entries.qsize())):
+            if not start_thread("seppo-connect", self._connect_all):
+                break  # what waits is tried when one starts again
             self._n_connectors += 1
-            threading.Thread(target=self._connect_all, name="seppo-connect", daemon=True).start()
 
     def _connect_all(self) -> None:
         """Connect to entries as long as there are any."""

@@ -23,12 +23,12 @@ from __future__ import annotations
 
 import logging
 import selectors
-import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
+from seppo.engines.threads import start_thread
 from seppo.errors import ProtocolError
 from seppo.payload.protocol import (
     Draining,
@@ -197,7 +197,9 @@ class Hosts:
 
     def _start_to_connect(self, host: Host) -> None:
         host.is_connecting = True
-        threading.Thread(target=self._connect, args=(host,), name="seppo-host", daemon=True).start()
+        if not start_thread("seppo-host", self._connect, host):
+            self._arrivals.put((host, None, False))
+            self._wake()
 
     def _connect(self, host: Host) -> None:
         """Connect to a supervisor, in a thread of its own."""

@@ -178,9 +178,16 @@ def _digest(packed: Packed) -> bytes:
         pieces += [view[at : at + PIECE] for at in range(0, len(view), PIECE)]
     if len(pieces) == 1:
         return hashlib.sha256(packed.data).digest()
-    with ThreadPoolExecutor(min(len(pieces), HASHERS)) as pool:
-        digests = pool.map(lambda piece: hashlib.sha256(piece).digest(), pieces)
+    try:
+        with ThreadPoolExecutor(min(len(pieces), HASHERS)) as pool:
+            digests = list(pool.map(_digest_of_piece, pieces))
+    except RuntimeError:  # the main thread has ended: others may go on, but none may start
+        digests = list(map(_digest_of_piece, pieces))
     return hashlib.sha256(b"".join(digests)).digest()
+
+
+def _digest_of_piece(piece: memoryview) -> bytes:
+    return hashlib.sha256(piece).digest()
 
 
 def _name(func: Callable[..., Any]) -> str:

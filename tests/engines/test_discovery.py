@@ -150,3 +150,13 @@ def test_who_does_not_answer_is_not_waited_for(nameserver, engine_of, black_hole
     assert engine.discovery.look_once() == []
     assert engine.n_workers == 0
     assert "seppo.hole" in nameserver.names()  # it may be overloaded
+
+
+def test_what_waits_is_tried_when_threads_start_again(supervisor, engine_of, no_new_threads):
+    engine = engine_of("mixed")
+    engine.set_active(True)
+    assert engine.discovery.look_once() == []
+    assert engine.n_workers == 0
+    no_new_threads.undo()
+    engine.discovery.look_once()
+    wait_until(lambda: engine.n_workers == 1, what="the worker")

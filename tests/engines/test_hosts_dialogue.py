@@ -273,3 +273,14 @@ def test_nonsense_cuts_it_off(fake):
     fake.turn(100.0)
     fake.tell(Ping())
     assert fake.turn(100.1) == [HostSilent(("w1",))]
+
+
+def test_a_thread_that_cannot_start_is_a_supervisor_that_cannot_be_reached(no_new_threads):
+    woken = []
+    with selectors.DefaultSelector() as selector:
+        hosts = Hosts(Settings(), selector, lambda: woken.append(True))
+        assert hosts.add("w1", THERE, 3) is True
+        assert woken
+        assert hosts.tick(100.0) == [HostSilent(("w1",))]
+        assert not hosts.can_tell("w1")
+        hosts.close()

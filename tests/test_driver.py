@@ -1,0 +1,36 @@
+"""The drivers of a process, at its end."""
+
+import pytest
+
+import seppo
+from seppo.driver import driver_for
+from seppo.settings import Settings
+
+
+def test_without_a_thread_there_is_no_driver(cluster, no_new_threads):
+    assert driver_for(Settings.load(group="nobody is here")) is None
+    with pytest.raises(seppo.NoWorkersError):
+        list(seppo.map_parallel(abs, [1], group="nor here", fallback="error"))
+
+
+GOES_ON = """
+import threading, numpy, seppo
+big = numpy.zeros(20 << 20, numpy.uint8)
+def work():
+    threading.main_thread().join()
+    print(list(seppo.map_parallel(lambda x: x + len(big), range(3))), flush=True)
+    print(sum(seppo.map_parallel(abs, range(100_000))), flush=True)
+if {warm}:
+    list(seppo.map_parallel(abs, range(100)))
+seppo.map_parallel
+threading.Thread(target=work).start()
+"""
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_thread_that_outlives_the_main_thread_may_map(cluster, warm):
+    done = cluster.run("-c", GOES_ON.format(warm=warm))
+    assert done.stdout.splitlines() == [
+        str([(20 << 20) + x for x in range(3)]), str(sum(range(100_000)))
+    ]  # fmt: skip
+    assert "Traceback" not in done.stderr
