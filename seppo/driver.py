@@ -52,7 +52,7 @@ _job_numbers = itertools.count(1)
 class Broken:
     """Told to every job when the driver ends: it has failed, or the process ends."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
@@ -168,7 +168,7 @@ class Driver:
         self._jobs: dict[int, JobHandle] = {}
         self._is_waiting = False
         self._stopping = False
-        self.broken: Exception | None = None  # why nothing is done any more
+        self.broken: BaseException | None = None  # why nothing is done any more
         self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
         self._thread.start()
 
@@ -223,13 +223,15 @@ class Driver:
                 self._turn()
             for job in list(self._jobs.values()):
                 self._handle(JobClosed(job.number))
-            self._end(RuntimeError("the process is ending, and its maps with it"))
+            # Only daemon threads are left, and what runs at the exit. Such a thread ends without
+            # a word upon SystemExit, as it would have done inside builtin map.
+            self._end(SystemExit("the process is ending, and its maps with it"))
             self.engine.close()
         except BaseException as error:  # callers must not wait for a thread that is gone
             log.exception("the driver has failed")
             self._end(InternalError(f"the driver has failed: {error!r}"))
 
-    def _end(self, error: Exception) -> None:
+    def _end(self, error: BaseException) -> None:
         """Tell all jobs, also those that will come, that nothing will be done for them."""
         self.broken = error
         for job in [*self._jobs.values(), *(job for job, _ in self._inbox)]:

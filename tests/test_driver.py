@@ -13,6 +13,39 @@ def test_without_a_thread_there_is_no_driver(cluster, no_new_threads):
         list(seppo.map_parallel(abs, [1], group="nor here", fallback="error"))
 
 
+DAEMON = """
+import threading, seppo
+began = threading.Event()
+def loop():
+    for _ in seppo.map_parallel(lambda x: x, iter(int, 1)):
+        began.set()
+threading.Thread(target=loop, daemon=True).start()
+assert began.wait(20)
+"""
+
+
+def test_a_daemon_thread_in_a_map_ends_without_a_word(cluster):
+    done = cluster.run("-c", DAEMON)
+    assert done.stderr == ""
+
+
+LATER = """
+import atexit, seppo
+@atexit.register
+def later():
+    try:
+        print(list(results)[-1:])
+    except SystemExit as end:
+        print(end)
+results = seppo.map_parallel(lambda x: x, range(10_000_000))
+next(results)
+"""
+
+
+def test_a_map_that_is_read_after_the_end_says_so(cluster):
+    assert "the process is ending" in cluster.run("-c", LATER).stdout
+
+
 GOES_ON = """
 import threading, numpy, seppo
 big = numpy.zeros(20 << 20, numpy.uint8)

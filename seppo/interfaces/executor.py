@@ -187,7 +187,7 @@ class _Calls:
     def __init__(self, task_timeout: float | None) -> None:
         self.task_timeout = task_timeout
         self.forget: Callable[[int, int], None] = lambda start, stop: None
-        self.broken: Exception | None = None  # why no further call can be run
+        self.broken: BaseException | None = None  # why no further call can be run
         self._futures: dict[int, Future[Any]] = {}
         self._begun: dict[int, bool] = {}  # what begin() said; a call may be sent again
 
@@ -224,7 +224,7 @@ class _Calls:
         for future in list(self._futures.values()):
             future.cancel()
 
-    def fail_all(self, error: Exception) -> None:
+    def fail_all(self, error: BaseException) -> None:
         self.broken = error
         for index in list(self._futures):
             self.begin(index)
