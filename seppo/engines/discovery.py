@@ -74,8 +74,10 @@ class Discovery:
         self._silent: dict[Address, float] = {}  # did not answer; when to try again
         self._n_connectors = 0
         self._has_ticker = False
+        self._looked_at = float("-inf")  # when the name server was last asked
         self._entries: SimpleQueue[Entry] = SimpleQueue()
-        self._active = threading.Event()
+        self._is_active = False
+        self._wanted = threading.Event()  # another look
         self._warned: set[str] = set()
         self._removed: set[tuple[str, Address]] = set()  # stale entries; once is enough
 
@@ -94,7 +96,7 @@ class Discovery:
             NameServerError: If the name server cannot be asked.
             SecurityError: If it cannot prove that it belongs here.
         """
-        entries = self._nameserver.find(self._settings.group)
+        entries = self._find()
         addresses = {entry.address for entry in entries}
         self._try(entries)
         began = time.monotonic()
@@ -116,25 +118,35 @@ class Discovery:
             return [why for address, why in self._refusals.items() if address in addresses]
 
     def set_active(self, active: bool) -> None:
-        """Look again and again, or not."""
+        """Look again and again, or not; once in any case, when the last look is old.
+
+        So short maps with pauses between them find new workers for the next one.
+        """
+        self._is_active = active
         if not active:
-            self._active.clear()
             return
-        self._active.set()
+        self._wanted.set()
         with self._changed:
             if not self._has_ticker:
                 self._has_ticker = start_thread("seppo-discovery", self._tick)
 
     def _tick(self) -> None:
         while True:
-            self._active.wait()
-            time.sleep(INTERVAL)
-            if not self._active.is_set():
-                continue
+            self._wanted.wait()
+            time.sleep(max(0.0, self._looked_at + INTERVAL - time.monotonic()))
+            self._wanted.clear()
+            if self._is_active:
+                self._wanted.set()
             try:
-                self._try(self._nameserver.find(self._settings.group))
+                self._try(self._find())
             except (NameServerError, SecurityError) as error:
                 log.debug("%s", error)  # the workers that are connected do without it
+
+    def _find(self) -> list[Entry]:
+        try:
+            return self._nameserver.find(self._settings.group)
+        finally:
+            self._looked_at = time.monotonic()
 
     def _try(self, entries: Collection[Entry]) -> None:
         # In any order, lest false names that sort first are always first; but those last that

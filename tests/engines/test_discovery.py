@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import threading
 import time
@@ -11,7 +12,8 @@ from dataclasses import replace
 import pytest
 from processes import NameServerProcess, SupervisorProcess, free_port, wait_until
 
-from seppo.engines.discovery import CONNECTORS
+from seppo.engines import discovery as module
+from seppo.engines.discovery import CONNECTORS, Discovery
 from seppo.engines.pyro import PyroEngine
 from seppo.payload.protocol import PROTOCOL_VERSION
 from seppo.transport.address import Address
@@ -160,3 +162,60 @@ def test_what_waits_is_tried_when_threads_start_again(supervisor, engine_of, no_
     no_new_threads.undo()
     engine.discovery.look_once()
     wait_until(lambda: engine.n_workers == 1, what="the worker")
+
+
+class Looks:
+    """In place of a name server: when it was asked."""
+
+    def __init__(self):
+        self.times = []
+
+    def find(self, _):
+        self.times.append(time.monotonic())
+        return []
+
+
+@pytest.fixture
+def looks(nameserver, monkeypatch):
+    """Make a discovery that looks once in an interval; return it and its looks."""
+    discoveries = []
+
+    def make(interval):
+        monkeypatch.setattr(module, "INTERVAL", interval)
+        found = Discovery(nameserver.settings, lambda _: None, lambda _: False)
+        monkeypatch.setattr(found, "_nameserver", Looks())
+        discoveries.append(found)
+        return found, found._nameserver.times
+
+    yield make
+    for discovery in discoveries:
+        discovery.set_active(False)
+
+
+def short_map(discovery):
+    discovery.set_active(True)
+    discovery.set_active(False)
+
+
+def test_short_maps_with_pauses_look_for_new_workers(looks):
+    discovery, times = looks(0.2)
+    discovery.look_once()
+    for n in (2, 3, 4):
+        short_map(discovery)
+        wait_until(lambda n=n: len(times) == n, what="a look")
+    assert all(later - sooner >= 0.2 for sooner, later in itertools.pairwise(times))
+
+
+def test_maps_that_follow_each_other_do_not_look_all_the_time(looks):
+    discovery, times = looks(60.0)
+    discovery.look_once()
+    for _ in range(100):
+        short_map(discovery)
+    assert len(times) == 1
+
+
+def test_a_long_map_looks_again_and_again(looks):
+    discovery, times = looks(0.05)
+    discovery.set_active(True)
+    wait_until(lambda: len(times) > 3, what="looks")
+    assert all(later - sooner >= 0.05 for sooner, later in itertools.pairwise(times))
