@@ -380,6 +380,45 @@ def test_a_client_that_was_not_welcomed_yet_gets_its_chunks_back_when_the_worker
     assert from_frame(stream.receive_one(10.0)) == Returned(3, 0)
 
 
+def test_it_is_busy_once_an_item_has_begun_and_until_its_chunk_is_over(attached, monkeypatch):
+    """Who waits for a busy worker, to drain it or to kill it, waits for an item that runs."""
+    service, stream, _ = attached
+    told: list[tuple[str, bool, int]] = []
+
+    def tell(when: str) -> None:
+        info = service.info()
+        told.append((when, info["busy"], info["waiting"]))
+
+    enter = service._code.enter
+
+    def slow_enter(*args: Any) -> None:
+        tell("before")
+        enter(*args)
+
+    monkeypatch.setattr(service._code, "enter", slow_enter)
+    monkeypatch.setattr(service._code, "load", lambda known: (tell("loading"), tell)[1])
+    service._poll(0.0)  # it is welcomed
+    func = pack_function(abs)
+    for part in (Function(func), chunk(3, func, ["item 1", "item 2"])):
+        stream.send(*to_parts(part))
+    wait_until(lambda: (service._poll(0.0), service.info()["waiting"])[1])
+    tell("received")
+    service._turn()
+    tell("between")
+    service._turn()
+    tell("after")
+    assert told == [
+        ("received", False, 1),
+        ("before", False, 1),
+        ("loading", True, 0),
+        ("item 1", True, 0),
+        ("between", True, 0),
+        ("before", True, 0),
+        ("item 2", True, 0),
+        ("after", False, 0),
+    ]
+
+
 def test_a_worker_that_drains_takes_no_client():
     service = WorkerService({})
     service.drain()
