@@ -92,7 +92,7 @@ def test_workers_register_again_when_the_name_server_restarts_empty(own_cluster)
     cluster = own_cluster(2)
     end(cluster.nameserver, signal.SIGKILL)
     cluster.start_nameserver()
-    wait_until(lambda: len(cluster.entries()) == 2, "registration", deadline=5.0)
+    wait_until(lambda: len(cluster.entries()) == 2, "registration")
 
 
 def test_worker_started_before_the_name_server_registers_later(own_cluster):
@@ -100,7 +100,7 @@ def test_worker_started_before_the_name_server_registers_later(own_cluster):
     end(cluster.nameserver)
     cluster.spawn("-m", "seppo", "worker", "-n", "1")
     cluster.start_nameserver()
-    wait_until(lambda: len(cluster.entries()) == 1, "registration", deadline=10.0)
+    wait_until(lambda: len(cluster.entries()) == 1, "registration")
     assert list(seppo.map_parallel(abs, [-1], fallback="error")) == [1]
 
 

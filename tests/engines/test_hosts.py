@@ -144,7 +144,7 @@ def test_a_forked_child_that_holds_the_sockets_hides_nothing(client, tmp_path):
 
     client.run(7, fork_in_c, [str(path)])
     try:
-        assert client.loss(10).verdict == Verdict("SIGKILL", 7, 0, 1)
+        assert client.loss().verdict == Verdict("SIGKILL", 7, 0, 1)
         assert is_running(int(path.read_text()))
     finally:
         os.kill(int(path.read_text()), signal.SIGKILL)
@@ -155,7 +155,7 @@ def test_a_supervisor_that_is_silent_is_lost_with_its_workers(nameserver, lab):
         client.run(7, time.sleep, [60])
         lab.kill(signal.SIGSTOP)
         try:
-            loss = client.loss(10)
+            loss = client.loss()
         finally:
             lab.kill(signal.SIGCONT)
         assert loss.verdict is None
@@ -181,7 +181,7 @@ def test_without_a_supervisor_to_ask_nobody_can_tell(nameserver, lab):
     with EngineClient(nameserver, group=lab.name) as client:
         client.run(7, time.sleep, [60])
         lab.kill(signal.SIGKILL)
-        loss = client.loss(5)
+        loss = client.loss()
         assert loss.verdict is None
 
 
@@ -273,7 +273,7 @@ def test_c_code_of_a_client_that_is_gone_is_killed(nameserver, lab, tmp_path):
     with EngineClient(nameserver, group=lab.name) as client:
         client.run(7, hold_interpreter, [str(path)])
         client.wait(lambda: begun(path))
-    wait_until(lambda: lab.pids() not in ([], [pid]), 10, "the successor")
+    wait_until(lambda: lab.pids() not in ([], [pid]), "the successor")
     assert not is_running(pid)
 
 
@@ -284,7 +284,7 @@ def test_a_client_that_leaves_costs_others_nothing(nameserver, lab):
             client.run(7, time.sleep, [60] * 3)
             wait_until(lambda: busy(client), what="the item runs")
         other.run(5, abs, [-1, -2])
-        other.wait(lambda: other.outcomes(5) == [1, 2], 5)
+        other.wait(lambda: other.outcomes(5) == [1, 2])
     assert lab.pids() == [pid]
 
 
@@ -312,8 +312,8 @@ def test_the_second_signal_stops_at_once(nameserver, lab):
         client.wait_for(WorkerDrains)
         assert not lab.has_ended
         lab.kill(signal.SIGTERM)
-        assert client.loss(10).verdict == Verdict("its supervisor was stopped", None)
-        assert lab.wait(10) == 0
+        assert client.loss().verdict == Verdict("its supervisor was stopped", None)
+        assert lab.wait() == 0
 
 
 THREADS = "import threading, time; threading.Thread(target=time.sleep, args=(600,), daemon=True)"

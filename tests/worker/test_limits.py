@@ -145,7 +145,7 @@ def test_clients_get_equal_shares_whatever_their_chunks(nameserver, client):
                 small.run(sent[-1], nap, [0])
             return [value for n in sent for value in small.outcomes(n)]
 
-        small.wait(lambda: len(times()) >= 200, 30)
+        small.wait(lambda: len(times()) >= 200)
         first, last = min(times()), max(times())
         big.wait(lambda: big.outcomes(1)[-1] > last)
         others = sum(first <= at <= last for at in big.outcomes(1))

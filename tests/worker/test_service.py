@@ -86,7 +86,7 @@ class Client:
         packed = pack_function(func)
         self.send(Function(packed), chunk(attempt, packed, items))
 
-    def wait_for(self, kind: type, count: int = 1, seconds: float = 20.0) -> list[Any]:
+    def wait_for(self, kind: type, count: int = 1) -> list[Any]:
         """Return messages of a kind, once there are so many."""
 
         def enough() -> list[Any]:
@@ -95,9 +95,9 @@ class Client:
             found = [message for message in self.heard if isinstance(message, kind)]
             return found if len(found) >= count else []
 
-        return wait_until(enough, seconds)
+        return wait_until(enough)
 
-    def outcomes(self, attempt: int, count: int, seconds: float = 20.0) -> list[Any]:
+    def outcomes(self, attempt: int, count: int) -> list[Any]:
         """Return the outcomes of an attempt, once there are so many."""
 
         def enough() -> list[Any]:
@@ -111,7 +111,7 @@ class Client:
             ]
             return found if len(found) >= count else []
 
-        return wait_until(enough, seconds)
+        return wait_until(enough)
 
     def close(self) -> None:
         self.stream.close()
@@ -207,7 +207,7 @@ def test_two_clients_share_the_worker(connect):
     slow.run(1, lambda x: time.sleep(0.02), list(range(1000)))
     wait_until(lambda: slow.stream.unsent == 0)
     quick.run(1, lambda x: x, [1, 2, 3])
-    assert quick.outcomes(1, 3, seconds=5) == [1, 2, 3]
+    assert quick.outcomes(1, 3) == [1, 2, 3]
     slow.send(Cancel(1))
 
 
@@ -215,7 +215,7 @@ def test_a_long_item_gives_back_what_is_behind_it(connect):
     client = connect()
     client.run(1, lambda x: time.sleep(60) if x == 3 else x, list(range(10)))
     client.run(2, lambda x: x, [5])
-    returned = client.wait_for(Returned, 2, seconds=10)
+    returned = client.wait_for(Returned, 2)
     assert returned == [Returned(1, 4), Returned(2, 0)]
     assert client.outcomes(1, 3) == [0, 1, 2]  # what was finished is not held back
     client.send(Cancel(1))
@@ -227,7 +227,7 @@ def test_a_running_item_can_be_cancelled_and_the_next_one_runs(connect):
     time_out = time.monotonic() + 20
     client.send(Cancel(1))
     client.run(2, lambda x: x, [7])
-    assert client.outcomes(2, 1, seconds=10) == [7]
+    assert client.outcomes(2, 1) == [7]
     assert time.monotonic() < time_out
     assert not [m for m in client.heard if isinstance(m, Results) and m.attempt == 1]
 
@@ -279,7 +279,7 @@ def test_a_chunk_is_not_over_while_user_code_runs_for_it(connect, worker, where,
     if asked:
         wait_until(lambda: worker.info()["busy"])
         client.send(Recall(1))
-    (returned,) = client.wait_for(Returned, seconds=20)
+    (returned,) = client.wait_for(Returned)
     told = len(client.outcomes(1, 2)) if where == "later result" else 0
     assert returned == Returned(1, told + 1)
     client.send(Cancel(1))
@@ -293,7 +293,7 @@ def test_recalling_answers_also_while_an_item_runs(connect):
     client = connect()
     client.run(1, lambda x: time.sleep(0.6), [0, 1, 2])
     client.send(Recall(1))
-    (returned,) = client.wait_for(Returned, seconds=10)
+    (returned,) = client.wait_for(Returned)
     assert returned.kept <= 1
     assert client.outcomes(1, returned.kept) is not None if returned.kept else True
 
@@ -305,7 +305,7 @@ def test_a_client_that_vanishes_frees_the_worker_within_a_second_or_so(connect, 
     gone.close()
     began = time.monotonic()
     other.run(1, lambda x: x, [7])
-    assert other.outcomes(1, 1, seconds=10) == [7]
+    assert other.outcomes(1, 1) == [7]
     assert time.monotonic() - began < 3
 
 
@@ -316,7 +316,7 @@ def test_a_client_that_lies_is_cut_off_and_the_worker_lives(connect, worker):
         liar, honest = connect(), connect()
         liar.send(Function(func), Chunk(1, 1, 0, 5, func.digest, (batch,)))
         with pytest.raises((EOFError, OSError)):
-            liar.wait_for(Results, seconds=10)
+            liar.wait_for(Results)
         honest.run(1, abs, [-1])
         assert honest.outcomes(1, 1) == [1]
         liar.close()
@@ -328,7 +328,7 @@ def test_big_arguments_and_results_pass_at_the_same_time(connect):
     client = connect()
     items = [bytes([i]) * (8 << 20) for i in range(4)]
     client.run(1, lambda x: x + b"!", items)
-    assert client.outcomes(1, 4, seconds=30) == [item + b"!" for item in items]
+    assert client.outcomes(1, 4) == [item + b"!" for item in items]
 
 
 def test_it_ends_with_its_supervisors_line():

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -79,10 +78,8 @@ def test_a_worker_that_was_killed_is_started_again(nameserver):
         names = supervisor.registered()
         victim, other = supervisor.pids()
         killed(victim)
-        wait_until(lambda: len(set(supervisor.pids()) - {victim}) == 2, 5)
-        wait_until(
-            lambda: len(supervisor.registered()) == 2 and supervisor.registered() != names, 5
-        )
+        wait_until(lambda: len(set(supervisor.pids()) - {victim}) == 2)
+        wait_until(lambda: len(supervisor.registered()) == 2 and supervisor.registered() != names)
         assert other in supervisor.pids()
         assert sum(worker["restarts"] for worker in supervisor.info()["workers"]) == 1
     assert "SIGKILL" in supervisor.output
@@ -97,7 +94,7 @@ def test_killing_the_supervisor_leaves_no_orphan(nameserver):
         pids = supervisor.pids()
         helpers = {parent_of(pid) for pid in pids} if sys.platform == "linux" else set()
         supervisor.kill(signal.SIGKILL)
-        wait_until(lambda: not any(map(is_running, [*pids, *helpers])), 5)
+        wait_until(lambda: not any(map(is_running, [*pids, *helpers])))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
@@ -105,7 +102,7 @@ def test_losing_the_helper_that_forks_ends_the_supervisor_with_a_reason(nameserv
     with SupervisorProcess(nameserver, 1, "helper") as supervisor:
         (pid,) = supervisor.pids()
         killed(parent_of(pid))
-        assert supervisor.wait(10) != 0
+        assert supervisor.wait() != 0
         assert "helper process" in supervisor.output
         assert not is_running(pid)
         assert supervisor.registered() == set()
@@ -122,7 +119,7 @@ seppo.worker.launcher.run_worker = crash
 def test_workers_that_die_at_birth_end_the_supervisor_with_a_reason(nameserver):
     supervisor = SupervisorProcess(nameserver, 1, "stillborn", first=CRASHING, wait=False)
     with supervisor:
-        assert supervisor.wait(20) != 0
+        assert supervisor.wait() != 0
     assert "died before they were ready" in supervisor.output
     assert "exit code 7" in supervisor.output
 
@@ -133,7 +130,7 @@ def test_a_supervisor_with_threads_at_its_start_works_too(nameserver):
     with SupervisorProcess(nameserver, 1, "threads", first=first) as supervisor:
         (pid,) = supervisor.pids()
         killed(pid)
-        wait_until(lambda: supervisor.pids() not in ([], [pid]), 10)
+        wait_until(lambda: supervisor.pids() not in ([], [pid]))
 
 
 def test_it_works_before_the_name_server_does():
@@ -144,9 +141,7 @@ def test_it_works_before_the_name_server_does():
     with supervisor:
         wait_until(lambda: is_up(supervisor))
         with NameServerProcess(port) as nameserver:
-            began = time.monotonic()
-            wait_until(lambda: nameserver.names(), 10)
-            assert time.monotonic() - began < 5
+            wait_until(lambda: nameserver.names())
 
 
 def is_up(supervisor: SupervisorProcess) -> bool:
