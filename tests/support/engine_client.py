@@ -67,7 +67,12 @@ class EngineClient:
     def cancel(self, attempt: int) -> None:
         self.events += self.engine.execute(CancelAttempt(self.workers[-1], attempt), None)
 
+    def end_by_force(self, attempt: int) -> None:
+        """Have the worker killed if it runs this attempt, frozen or not."""
+        self.engine._hosts.kill(self.workers[-1], attempt)
+
     def kill(self, attempt: int) -> None:
+        """Have the worker killed if it is frozen."""
         self.events += self.engine.execute(KillWorker(self.workers[-1], attempt), None)
 
     def outcomes(self, attempt: int) -> list[Any]:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -104,7 +105,7 @@ def test_losing_the_helper_that_forks_ends_the_supervisor_with_a_reason(nameserv
         killed(parent_of(pid))
         assert supervisor.wait() != 0
         assert "helper process" in supervisor.output
-        assert not is_running(pid)
+        wait_until(lambda: not is_running(pid), "the end of the worker")
         assert supervisor.registered() == set()
 
 
@@ -205,13 +206,34 @@ def test_pings_are_answered_and_ends_are_told(nameserver):
 
 
 def test_a_client_kills_only_what_is_its_own_and_runs(nameserver):
-    with SupervisorProcess(nameserver, 1, "guard") as supervisor, Client(supervisor) as client:
-        (name,) = supervisor.registered()
-        (pid,) = supervisor.pids()
-        client.send(KillWorker(name, 1, 1), Uses(name, 1), KillWorker(name, 1, 1))
-        client.send(KillWorker("seppo.nobody", 1, 1), Uses("seppo.nobody", 1), Ping())
-        client.wait_for(Pong)
-        assert supervisor.pids() == [pid]
+    with (
+        SupervisorProcess(nameserver, 1, "guard", group="guard") as supervisor,
+        Client(supervisor) as client,
+    ):
+        (old,) = supervisor.registered()
+        killed(*supervisor.pids())
+        client.wait_for(WorkerEnded)
+        wait_until(lambda: supervisor.registered() not in (set(), {old}), "the successor")
+        (entry,) = NameServer(nameserver.settings).find("guard")
+        stream = Stream(attach(CREDENTIALS, entry.address, 10.0))
+        stream.receive_one(10.0)
+        client.send(Uses(entry.name, 1), KillWorker(entry.name, 1, 5))  # nothing runs
+        func = pack_function(time.sleep)
+        stream.send(*to_parts(Function(func)))
+        stream.send(*to_parts(Chunk(5, 1, 0, 1, func.digest, (pack_values([600], str),))))
+        wait_until(lambda: call(CREDENTIALS, entry.address, "info", timeout=10.0)["busy"])
+        with Client(supervisor) as stranger:
+            stranger.send(KillWorker(entry.name, 1, 5), Uses(old, 1))
+            stranger.wait_for(WorkerEnded)  # is answered after the request before it
+        assert call(CREDENTIALS, entry.address, "ping", timeout=10.0) == "pong"
+        client.send(KillWorker(entry.name, 1, 4), KillWorker(entry.name, 2, 5))
+        client.send(KillWorker("seppo.nobody", 1, 5), Uses("seppo.nobody", 1))
+        client.send(KillWorker(entry.name, 1, 5))
+        how = "SIGKILL (its client asked for it)"
+        _, ended = client.wait_for(WorkerEnded, 2)
+        assert ended == WorkerEnded(entry.name, how, 1, 5, 0, 1, False)
+        stream.close()
+    assert supervisor.output.count("is killed") == 1  # for one of all these requests
 
 
 def test_a_client_that_sends_nonsense_is_cut_off_and_others_are_served(nameserver):
