@@ -95,7 +95,7 @@ class Client:
             found = [message for message in self.heard if isinstance(message, kind)]
             return found if len(found) >= count else []
 
-        return wait_until(enough)
+        return wait_until(enough, str(self.heard))
 
     def outcomes(self, attempt: int, count: int) -> list[Any]:
         """Return the outcomes of an attempt, once there are so many."""
@@ -111,7 +111,7 @@ class Client:
             ]
             return found if len(found) >= count else []
 
-        return wait_until(enough)
+        return wait_until(enough, str(self.heard))
 
     def close(self) -> None:
         self.stream.close()
@@ -202,10 +202,10 @@ def test_a_function_that_cannot_be_loaded_fails_its_items(connect):
     assert [type(value) for value in client.outcomes(1, 2)] == [Failure] * 2
 
 
-def test_two_clients_share_the_worker(connect):
+def test_two_clients_share_the_worker(connect, worker):
     slow, quick = connect(), connect()
-    slow.run(1, lambda x: time.sleep(0.02), list(range(1000)))
-    wait_until(lambda: slow.stream.unsent == 0)
+    slow.run(1, lambda x: time.sleep(0.02), list(range(10_000)))
+    wait_until(lambda: worker.info()["busy"])
     quick.run(1, lambda x: x, [1, 2, 3])
     assert quick.outcomes(1, 3) == [1, 2, 3]
     slow.send(Cancel(1))
@@ -221,36 +221,33 @@ def test_a_long_item_gives_back_what_is_behind_it(connect):
     client.send(Cancel(1))
 
 
-def test_a_running_item_can_be_cancelled_and_the_next_one_runs(connect):
+def test_a_running_item_can_be_cancelled_and_the_next_one_runs(connect, worker):
     client = connect()
-    client.run(1, lambda x: time.sleep(60), [0])
-    time_out = time.monotonic() + 20
+    client.run(1, lambda x: time.sleep(600), [0])
+    wait_until(lambda: worker.info()["busy"])
     client.send(Cancel(1))
     client.run(2, lambda x: x, [7])
     assert client.outcomes(2, 1) == [7]
-    assert time.monotonic() < time_out
     assert not [m for m in client.heard if isinstance(m, Results) and m.attempt == 1]
 
 
 OWN_MODULE = """
-import time
-
-class Slow:
-    def __reduce__(self):
-        time.sleep(60)
+import hostile
+class Slow(hostile.SleepsAtPickling):
+    pass
 """
 
 
-def caught(where: str, folder: Path) -> tuple[Callable[[Any], Any], list[Any]]:
+def caught(where: str, folder: Path, path: str) -> tuple[Callable[[Any], Any], list[Any]]:
     """Return a function and items of which the first never ends, in a place."""
     if where == "function":
-        slow = hostile.SleepsAtUnpickling()
+        slow = hostile.SleepsAtUnpickling(path)
         return lambda x, slow=slow: x, [0, 1, 2]
     if where == "item":
-        return str, [hostile.SleepsAtUnpickling(), hostile.SleepsAtUnpickling(), 2]
+        slow = hostile.SleepsAtUnpickling(path)
+        return lambda x, its_module=hostile.sleep: x, [slow, slow, 2]
     if where == "first result":
-        return lambda x: hostile.SleepsAtPickling(), [0, 1, 2]
-
+        return lambda x: hostile.SleepsAtPickling(path), [0, 1, 2]
     (folder / "module_of_mine.py").write_text(OWN_MODULE)
 
     def later_result(x: int) -> Any:
@@ -263,7 +260,7 @@ def caught(where: str, folder: Path) -> tuple[Callable[[Any], Any], list[Any]]:
             raise ValueError
         sys.path.append(str(folder))
         try:
-            return importlib.import_module("module_of_mine").Slow()
+            return importlib.import_module("module_of_mine").Slow(path)
         finally:
             sys.path.pop()
 
@@ -275,11 +272,13 @@ def caught(where: str, folder: Path) -> tuple[Callable[[Any], Any], list[Any]]:
 def test_a_chunk_is_not_over_while_user_code_runs_for_it(connect, worker, where, asked, tmp_path):
     """Else the client would not cancel it, and the worker be caught in there for ever."""
     client = connect()
-    client.run(1, *caught(where, tmp_path))
+    path = tmp_path / "caught"
+    client.run(1, *caught(where, tmp_path, str(path)))
     if asked:
-        wait_until(lambda: worker.info()["busy"])
+        wait_until(path.exists, "it is caught")
         client.send(Recall(1))
     (returned,) = client.wait_for(Returned)
+    assert path.exists()
     told = len(client.outcomes(1, 2)) if where == "later result" else 0
     assert returned == Returned(1, told + 1)
     client.send(Cancel(1))
@@ -289,24 +288,22 @@ def test_a_chunk_is_not_over_while_user_code_runs_for_it(connect, worker, where,
     assert is_running(worker.pid)
 
 
-def test_recalling_answers_also_while_an_item_runs(connect):
+def test_recalling_answers_also_while_an_item_runs(connect, worker):
     client = connect()
-    client.run(1, lambda x: time.sleep(0.6), [0, 1, 2])
+    client.run(1, lambda x: time.sleep(600), [0, 1, 2])
+    wait_until(lambda: worker.info()["busy"])
     client.send(Recall(1))
-    (returned,) = client.wait_for(Returned)
-    assert returned.kept <= 1
-    assert client.outcomes(1, returned.kept) is not None if returned.kept else True
+    assert client.wait_for(Returned) == [Returned(1, 1)]
+    client.send(Cancel(1))
 
 
-def test_a_client_that_vanishes_frees_the_worker_within_a_second_or_so(connect, worker):
+def test_a_client_that_vanishes_frees_the_worker(connect, worker):
     gone, other = connect(), connect()
-    gone.run(1, lambda x: time.sleep(60), list(range(10)))
+    gone.run(1, lambda x: time.sleep(600), list(range(10)))
     wait_until(lambda: worker.info()["busy"])
     gone.close()
-    began = time.monotonic()
     other.run(1, lambda x: x, [7])
     assert other.outcomes(1, 1) == [7]
-    assert time.monotonic() - began < 3
 
 
 def test_a_client_that_lies_is_cut_off_and_the_worker_lives(connect, worker):
