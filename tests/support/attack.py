@@ -33,6 +33,7 @@ from seppo.transport.nameserver import Entry
 
 DEADLINE = PATIENCE
 NAMESERVER = "Pyro.NameServer"
+MORE_KINDS = range(32)  # of frames, than there are
 
 
 class _Touch:
@@ -57,7 +58,7 @@ class Canary:
     def frames(self) -> bytes:
         """Frames of every kind, in whose parts lie the pickle."""
         parts = [bytes(32), self.pickle, self.pickle]
-        return b"".join(bytes(b) for kind in range(1, 12) for b in encode(kind, parts))
+        return b"".join(bytes(b) for kind in MORE_KINDS for b in encode(kind, parts))
 
     def messages(self) -> bytes:
         """Pyro messages with the pickle, as each serializer's."""
