@@ -6,7 +6,7 @@ two kinds:
 
 - Results that are plain (numbers, strings): one C loop, ``values.extend(map(func, iterator))``,
   at the speed of builtin ``map``, over a list of our own. When the pace was wrong and it
-  lasts, another thread can end it: it empties the list under the iterator, the item that
+  lasts, another thread can end it: it cuts the list short under the iterator, the item that
   runs is finished, and no further one begins. How many have begun is then certain, because
   a list iterator tells its position, or that it is exhausted, in ``__reduce__``.
 - Other results: item by item, and each result is packed before the next item runs. Many a
@@ -114,6 +114,7 @@ class ChunkRun:
     Attributes:
         seconds: Time spent in bursts that was not told yet.
         burst_at: When the burst, or item, that is under way began; None between bursts.
+        has_begun: Whether an item has begun, loading the function included.
         interruptible: Whether our signal's handler may raise ``Interrupted`` now.
         was_given_back: Whether some of its items were given back, or dropped.
         is_unwanted: Whether nobody waits for its outcomes any more.
@@ -134,6 +135,7 @@ class ChunkRun:
         self.chunk = chunk
         self.seconds = 0.0
         self.burst_at: float | None = None
+        self.has_begun = False
         self.interruptible = False
         self.is_plain = True
         self.was_given_back = False
@@ -195,6 +197,7 @@ class ChunkRun:
         try:
             with self._lock:
                 self._runs_one = self._stop > first
+                self.has_begun = self.has_begun or self._runs_one
             if self._func is None:
                 # Whoever dies here dies for all of them.
                 self._set_mark(first, self._stop)
@@ -447,11 +450,12 @@ class ChunkRun:
         if self._source is None:
             # What is not wanted does not begin after it was unpacked.
             return self.done + (self._runs_one and not self.is_unwanted)
-        self._source.clear()
+        # The first item has begun with its unpacking: it is called, if it is still wanted.
+        del self._source[0 if self.is_unwanted else 1 :]
         state = self._iterator.__reduce__()
         if len(state) < 3:
             return self.done
-        begun: int = self._first + state[2]
+        begun: int = self._first + max(state[2], len(self._source))
         if begun > self.done:
             self._set_mark(begun - 1, begun)  # now it is known which of them runs
         return begun

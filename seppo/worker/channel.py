@@ -127,11 +127,12 @@ class Channel:
                 self.running = None
                 if not self.waiting:
                     return None
-                chunk, known = self.waiting.popleft()
+                chunk, known = self.waiting[0]
                 self.function = known
                 self.running = ChunkRun(
                     partial(self._code.load, known), chunk, known.pace, self._mark
                 )
+                self.waiting.popleft()  # last: who looks meanwhile finds the chunk somewhere
                 self._told_at = time.monotonic()
             return self.running
 

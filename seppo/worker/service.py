@@ -105,11 +105,15 @@ class WorkerService:
     def info(self) -> dict[str, Any]:
         """Return who this is and what it does now, as plain values."""
         channels = list(self._channels)
+        # In this order: what stops waiting meanwhile is then found among what runs.
+        n_waiting = sum(len(channel.waiting) for channel in channels)
+        runs = [run for channel in channels if (run := channel.running) is not None]
+        n_begun = sum(run.has_begun for run in runs)
         return {
             **self._facts,
-            "busy": self._current is not None,
+            "busy": n_begun > 0,
             "clients": len(channels),
-            "waiting": sum(len(channel.waiting) for channel in channels),
+            "waiting": n_waiting + len(runs) - n_begun,
             "items_done": self._items_before + sum(channel.items_done for channel in channels),
         }
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from cluster import Cluster, end, is_alive, read_line, wait_until
@@ -115,10 +116,16 @@ def test_status_lists_workers(shared_cluster):
     assert {int(row.split()[2]) for row in rows} == set(shared_cluster.pids())
 
 
-def test_status_as_json_tells_busy_and_idle(shared_cluster):
-    rows = json.loads(shared_cluster.run("-m", "seppo", "status", "--json").stdout)
-    assert [row["state"] for row in rows] == ["idle", "idle"]
-    assert all(isinstance(row["items"], int) for row in rows)
+def test_status_as_json_tells_busy_and_idle(cluster):
+    def rows():
+        return json.loads(cluster.run("-m", "seppo", "status", "--json").stdout)
+
+    assert [row["state"] for row in rows()] == ["idle", "idle"]
+    assert all(isinstance(row["items"], int) for row in rows())
+    with seppo.map_parallel(time.sleep, [600, 600], fallback="error"):
+        wait_until(lambda: all(info["busy"] for info in cluster.infos()), "busy workers")
+        assert [row["state"] for row in rows()] == ["busy", "busy"]
+    cluster.wait_until_idle()
 
 
 def test_status_without_a_name_server_says_what_to_do():

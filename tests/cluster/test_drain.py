@@ -8,6 +8,7 @@ import time
 import pytest
 import userland
 from cluster import end, is_alive, wait_until
+from processes import PATIENCE
 
 import seppo
 
@@ -42,29 +43,31 @@ def test_workers_that_drain_in_mid_map_lose_nothing(own_cluster, tmp_path):
         time.sleep(0.02)
         return x
 
-    results = seppo.map_parallel(work, range(300))
+    results = seppo.map_parallel(work, range(300), duplicate=False)
     found = [next(results) for _ in range(5)]
     leaving = cluster.workers
     cluster.start_workers(2)
     leaving.send_signal(signal.SIGTERM)
     found += results
     assert found == list(range(300))
-    assert leaving.wait(20) == 0
+    assert leaving.wait(PATIENCE) == 0
     with open(path) as file:
         runs = collections.Counter(map(int, file))
     assert runs == collections.Counter(range(300))  # each item ran exactly once
 
 
-def test_a_draining_worker_finishes_its_item_and_unregisters_first(own_cluster):
+def test_a_draining_worker_finishes_its_item_and_unregisters_first(own_cluster, tmp_path):
     cluster = own_cluster(1)
-    results = seppo.map_parallel(userland.pid_after, [1.5], fallback="error")
+    path = tmp_path / "go on"
+    results = seppo.map_parallel(userland.pid_once, [path], fallback="error")
     busy(cluster, 1)
     (pid,) = cluster.pids()
     cluster.workers.send_signal(signal.SIGTERM)
     wait_until(lambda: not cluster.entries(), "its entry is gone")
     assert cluster.workers.poll() is None
+    path.touch()
     assert list(results) == [pid]
-    assert cluster.workers.wait(20) == 0
+    assert cluster.workers.wait(PATIENCE) == 0
     assert not is_alive(pid)
 
 
@@ -72,7 +75,7 @@ def test_idle_workers_drain_at_once_also_with_clients_attached(own_cluster):
     cluster = own_cluster(2)
     assert list(seppo.map_parallel(abs, range(100), fallback="error")) == list(range(100))
     cluster.workers.send_signal(signal.SIGTERM)
-    assert cluster.workers.wait(20) == 0
+    assert cluster.workers.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGTERM, signal.SIGTERM], [signal.SIGINT]])
@@ -85,7 +88,7 @@ def test_the_second_sigterm_and_ctrl_c_stop_at_once(own_cluster, client, numbers
         assert cluster.workers.poll() is None
         cluster.workers.send_signal(number)
         wait_until(lambda: not cluster.entries() or cluster.workers.poll() is not None, "gone")
-    assert cluster.workers.wait(20) == 0
+    assert cluster.workers.wait(PATIENCE) == 0
     assert not any(map(is_alive, pids))
 
 
@@ -149,7 +152,7 @@ def test_a_stopped_client_finds_its_map_again(own_cluster, client, monkeypatch):
     process.send_signal(signal.SIGSTOP)
     time.sleep(3.0)  # is the sleep
     process.send_signal(signal.SIGCONT)
-    assert process.wait(20) == 0, process.stdout.read()
+    assert process.wait(PATIENCE) == 0, process.stdout.read()
     assert len(cluster.pids()) == 2
 
 

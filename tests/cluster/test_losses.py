@@ -9,7 +9,7 @@ import time
 import pytest
 import userland
 from cluster import end, is_alive, wait_until
-from processes import free_port
+from processes import PATIENCE, free_port
 
 import seppo
 from seppo.transport.address import Address
@@ -92,15 +92,16 @@ def test_workers_register_again_when_the_name_server_restarts_empty(own_cluster)
     cluster = own_cluster(2)
     end(cluster.nameserver, signal.SIGKILL)
     cluster.start_nameserver()
-    wait_until(lambda: len(cluster.entries()) == 2, "registration", deadline=5.0)
+    wait_until(lambda: len(cluster.entries()) == 2, "registration")
 
 
 def test_worker_started_before_the_name_server_registers_later(own_cluster):
     cluster = own_cluster(0)
     end(cluster.nameserver)
-    cluster.spawn("-m", "seppo", "worker", "-n", "1")
+    worker = cluster.spawn("-m", "seppo", "worker", "-n", "1")
+    assert any("trying again" in line for line in iter(worker.stdout.readline, ""))
     cluster.start_nameserver()
-    wait_until(lambda: len(cluster.entries()) == 1, "registration", deadline=10.0)
+    wait_until(lambda: len(cluster.entries()) == 1, "registration")
     assert list(seppo.map_parallel(abs, [-1], fallback="error")) == [1]
 
 
@@ -109,7 +110,7 @@ def test_worker_that_joins_gets_work(own_cluster):
     results = seppo.map_parallel(userland.pid_after, itertools.repeat(0.02))
     first = next(results)
     cluster.start_workers(1)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     for pid in results:
         if pid != first:
             break

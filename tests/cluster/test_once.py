@@ -6,6 +6,7 @@ from collections import Counter
 import numpy
 import pytest
 import userland
+from cluster import is_alive, wait_until
 
 import seppo
 from seppo.engines.pyro import PyroEngine
@@ -104,8 +105,10 @@ def test_nothing_is_left_in_shared_memory_when_a_worker_is_killed(own_cluster):
     cluster = own_cluster(2)
     table = numpy.ones(4 * MIB, dtype="u1")
     assert list(seppo.map_parallel(lambda i: int(table[i]), range(10))) == [1] * 10
-    for pid in cluster.pids():
+    pids = cluster.pids()
+    for pid in pids:
         os.kill(pid, 9)
+    wait_until(lambda: not any(map(is_alive, pids)), "their end")
     assert set(os.listdir("/dev/shm")) == before
 
 

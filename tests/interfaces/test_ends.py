@@ -43,11 +43,18 @@ class StrangeError(Exception):
 # --- another thread
 
 
-def test_close_from_another_thread_ends_a_waiting_next():
+def test_close_from_another_thread_ends_a_waiting_next(cluster):
     results = seppo.map_parallel(time.sleep, [60, 60, 60])
-    threading.Timer(0.3, results.close).start()
+
+    def close_when_busy():
+        wait_until(lambda: all(info["busy"] for info in cluster.infos()), "busy workers")
+        results.close()
+
+    thread = threading.Thread(target=close_when_busy)
+    thread.start()
     with pytest.raises(StopIteration):
         next(results)
+    thread.join()
 
 
 def test_threads_that_share_a_map_get_each_result_once():
@@ -119,15 +126,20 @@ def test_interrupts_lose_no_result(cluster, tmp_path, inputs, results):
 def test_ctrl_c_in_next_raises_and_the_map_can_be_continued(cluster, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "import os, seppo, signal, threading, time\n"
-        "results = seppo.map_parallel(time.sleep, [1.0, 0.0], fallback='error')\n"
+        "import os, seppo, signal, sys, threading, time\n"
+        "def wait(path):\n"
+        "    while not os.path.exists(path):\n"
+        "        time.sleep(0.01)\n"
+        "results = seppo.map_parallel(wait, [sys.argv[1], '/'], fallback='error')\n"
         "threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "try:\n"
         "    next(results)\n"
         "except KeyboardInterrupt:\n"
+        "    open(sys.argv[1], 'w').close()\n"
         "    print('interrupted', list(results))\n"
     )
-    assert cluster.run(script).stdout == "interrupted [None, None]\n"
+    path = tmp_path / "go on"
+    assert cluster.run(script, path).stdout == "interrupted [None, None]\n"
 
 
 # --- what user code raises where it should not
@@ -390,28 +402,48 @@ def test_a_map_that_is_left_frees_its_workers_wherever_they_are(cluster, where):
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "output", "error"),
     [
-        "import atexit\n"
-        "atexit.register(lambda: print(sum(it)))\n"
-        "import seppo\n"
-        "it = seppo.map_parallel(abs, range(1000), fallback='error')\n"
-        "next(it)\n",
-        "import seppo\n"
-        "class Late:\n"
-        "    def __del__(self): print(sum(seppo.map_parallel(abs, range(10))))\n"
-        "late = Late()\n"
-        "list(seppo.map_parallel(abs, [1]))\n",
-        "import seppo, threading, itertools\n"
-        "def loop():\n"
-        "    for _ in seppo.map_parallel(abs, itertools.count(), fallback='error'): pass\n"
-        "threading.Thread(target=loop, daemon=True).start()\n"
-        "import time; time.sleep(0.3)\n",
-        "import seppo\npool = seppo.Executor()\npool.submit(abs, -1)\nraise SystemExit(0)\n",
+        (
+            "import atexit\n"
+            "atexit.register(lambda: print(sum(it)))\n"
+            "import seppo\n"
+            "it = seppo.map_parallel(abs, range(1000), fallback='error')\n"
+            "next(it)\n",
+            "",
+            "the process is ending, and its maps with it",
+        ),
+        (
+            "import seppo\n"
+            "class Late:\n"
+            "    def __del__(self): print(sum(seppo.map_parallel(abs, range(10))))\n"
+            "late = Late()\n"
+            "list(seppo.map_parallel(abs, [1], fallback='error'))\n",
+            "45\n",
+            "",
+        ),
+        (
+            "import seppo, threading, itertools\n"
+            "begun = threading.Event()\n"
+            "def loop():\n"
+            "    for _ in seppo.map_parallel(abs, itertools.count(), fallback='error'):\n"
+            "        begun.set()\n"
+            "threading.Thread(target=loop, daemon=True).start()\n"
+            "begun.wait()\n",
+            "",
+            "",
+        ),
+        (
+            "import seppo\npool = seppo.Executor()\npool.submit(abs, -1)\nraise SystemExit(0)\n",
+            "",
+            "",
+        ),
     ],
     ids=["atexit", "del", "thread", "executor"],
 )
-def test_the_process_can_always_end(cluster, tmp_path, text):
+def test_the_process_can_always_end(cluster, tmp_path, text, output, error):
     script = tmp_path / "script.py"
     script.write_text(text)
-    cluster.run(script, timeout=20, check=False)
+    done = cluster.run(script)
+    assert done.stdout == output
+    assert error in done.stderr

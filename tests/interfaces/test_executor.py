@@ -49,12 +49,14 @@ def test_map_is_in_order_and_raises_in_place(executor):
 
 
 def test_waiting_future_can_be_cancelled_and_the_call_does_not_run(executor, tmp_path):
-    naps = [executor.submit(userland.pid_after, 0.5) for _ in range(4)]
+    go_on = tmp_path / "go on"
+    naps = [executor.submit(userland.pid_once, go_on) for _ in range(4)]
     path = tmp_path / "runs"
     path.touch()
     late = [executor.submit(userland.appends, path, i) for i in range(50)]
     assert late[-1].cancel()
     assert late[-1].cancelled()
+    go_on.touch()
     assert len({nap.result(20) for nap in naps}) == 2
     concurrent.futures.wait(late, timeout=20)
     assert sorted(map(int, path.read_text().split())) == list(range(49))
@@ -119,10 +121,13 @@ def test_callbacks_run(executor):
 
 
 def test_call_begins_at_once_while_others_are_long(executor, tmp_path):
-    long = executor.submit(userland.pid_after, 2.0)
+    go_on = tmp_path / "go on"
+    long = executor.submit(userland.pid_once, go_on)
     wait_until(long.running, "the running call")
     short = [executor.submit(userland.pid_after, 0.0) for _ in range(10)]
-    assert {future.result(20) for future in short}.isdisjoint({long.result(20)})
+    pids = {future.result(20) for future in short}
+    go_on.touch()
+    assert pids.isdisjoint({long.result(20)})
 
 
 def test_without_workers_there_is_no_executor():

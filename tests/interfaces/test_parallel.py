@@ -564,7 +564,7 @@ def test_interpreter_ends_with_an_endless_map_abandoned(cluster, tmp_path):
         "results = seppo.map_parallel(abs, itertools.count(), fallback='error')\n"
         "print(next(results))\n"
     )
-    assert cluster.run(script, timeout=20).stdout == "0\n"
+    assert cluster.run(script).stdout == "0\n"
     cluster.wait_until_idle()
 
 

@@ -64,16 +64,14 @@ def test_fallback_error_raises(cluster):
 def test_missing_workers_are_noticed_without_a_broadcast(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "import seppo, time, warnings\n"
-        "import seppo.interfaces.parallel\n"
+        "import seppo, sys, warnings\n"
+        "events = set()\n"
+        "sys.addaudithook(lambda event, _: events.add(event))\n"
         "warnings.simplefilter('ignore')\n"
-        "start = time.perf_counter()\n"
         "print(list(seppo.map_parallel(abs, [-1])))\n"
-        "print(time.perf_counter() - start)\n"
+        "print('socket.connect' in events, 'socket.sendto' in events)\n"
     )
     done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, script], capture_output=True, text=True, timeout=60, check=True
     )
-    value, seconds = done.stdout.splitlines()
-    assert value == "[1]"
-    assert float(seconds) < 1.5  # a broadcast takes 2.1 s
+    assert done.stdout == "[1]\nTrue False\n"

@@ -53,9 +53,7 @@ def test_a_lazily_imported_file_that_changes_before_it_is_loaded_is_taken_as_it_
 def wait_for_another(func, before):
     from cluster import wait_until
 
-    return wait_until(
-        lambda: (after := pack_function(func)).digest != before.digest and after, deadline=5
-    )
+    return wait_until(lambda: (after := pack_function(func)).digest != before.digest and after)
 
 
 def test_objects_that_do_something_when_they_are_looked_at(project, monkeypatch):

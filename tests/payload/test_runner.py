@@ -13,8 +13,9 @@ import hostile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import wait_until
 
-from seppo.payload import place
+from seppo.payload import place, runner
 from seppo.payload.batch import EACH, WHOLE, Batch, pack_values, pack_whole
 from seppo.payload.outcome import Failure, Interrupted
 from seppo.payload.protocol import Chunk
@@ -294,6 +295,40 @@ def test_loading_the_function_is_part_of_the_first_item(how):
     assert (kept, ran) == (([1], [0]) if how == "give_back" else ([None], []))
 
 
+def test_an_item_has_begun_from_the_loading_of_its_function_on():
+    begun = []
+    run = ChunkRun(lambda: begun.append(run.has_begun), chunk_of(range(5)), Pace())
+    assert not run.has_begun
+    run.run_burst()
+    assert begun == [True]
+    assert run.has_begun  # also between two bursts
+    nobody = running(abs, chunk_of(range(5)), Pace())
+    nobody.give_back()
+    nobody.run_burst()
+    assert not nobody.has_begun
+
+
+@pytest.mark.parametrize("how", ["give_back", "pause", "abandon"])
+def test_an_item_that_has_begun_does_not_wait_again_before_it_is_called(monkeypatch, how):
+    """Whoever was told that it has begun may rely on it, whenever the rest is given back."""
+    answers = []
+
+    def func(x):
+        return x
+
+    def late_map(called, *columns):
+        if called is func:
+            answers.append(getattr(run, how)())
+        return map(called, *columns)
+
+    monkeypatch.setattr(runner, "map", late_map, raising=False)
+    run = running(func, chunk_of(range(5)), pace_of(5))
+    run.run_burst()
+    assert run.take_outcomes()[0] == ([] if how == "abandon" else [0])
+    assert answers == [1 if how == "give_back" else None]
+    assert run.is_finished == (how != "pause")
+
+
 def test_an_item_that_is_not_wanted_does_not_begin_once_it_is_unpacked(loading):
     ran = []
     chunk = chunk_of([AsksWhenUnpacked("abandon"), 2])
@@ -366,13 +401,6 @@ def test_packing_is_interruptible_too_and_nothing_after_it():
 
 
 # --- with threads
-
-
-def wait_until(condition, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "in vain"
-        time.sleep(0.0005)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,11 +1,13 @@
 """Nobody without the key gets past the first three messages, on either side."""
 
 import os
+import pickle
 import secrets
 import socket
 
 import pytest
 from attack import (
+    Canary,
     FakeWorker,
     Relay,
     channel_of,
@@ -60,6 +62,13 @@ def run_where(nameserver, *ports):
     for i, port in enumerate(ports):
         register(nameserver, rogue(f"seppo.{i}", port))
     return set(seppo.map_parallel(lambda _: os.getpid(), range(5)))
+
+
+def test_the_canary_dies_of_a_pickle_that_is_loaded(tmp_path):
+    canary = Canary(tmp_path)
+    assert not canary.is_dead
+    pickle.loads(canary.pickle)
+    assert canary.is_dead
 
 
 # --- the worker's side

@@ -3,6 +3,7 @@
 import secrets
 
 import pytest
+from attack import MORE_KINDS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from Pyro5 import errors
@@ -67,7 +68,7 @@ def test_frames(data, step):
             pass
 
 
-@given(st.integers(0, 20), st.lists(st.binary(max_size=60), max_size=4))
+@given(st.sampled_from(MORE_KINDS), st.lists(st.binary(max_size=60), max_size=4))
 def test_messages_of_the_data_channel(kind, parts):
     data = b"".join(map(bytes, encode(kind, parts)))
     (frame,) = feed(FrameReader(), data, 1 << 16)

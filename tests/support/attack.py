@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from processes import wait_until
+from processes import PATIENCE, wait_until
 from Pyro5 import protocol
 
 from seppo.payload.frames import encode
@@ -31,8 +31,9 @@ from seppo.transport.address import Address
 from seppo.transport.messages import JSON
 from seppo.transport.nameserver import Entry
 
-DEADLINE = 20.0  # seconds
+DEADLINE = PATIENCE
 NAMESERVER = "Pyro.NameServer"
+MORE_KINDS = range(32)  # of frames, than there are
 
 
 class _Touch:
@@ -57,7 +58,7 @@ class Canary:
     def frames(self) -> bytes:
         """Frames of every kind, in whose parts lie the pickle."""
         parts = [bytes(32), self.pickle, self.pickle]
-        return b"".join(bytes(b) for kind in range(1, 12) for b in encode(kind, parts))
+        return b"".join(bytes(b) for kind in MORE_KINDS for b in encode(kind, parts))
 
     def messages(self) -> bytes:
         """Pyro messages with the pickle, as each serializer's."""
@@ -346,7 +347,6 @@ class Toll:
         """Wait until the threads are as many as before, and compare the memory."""
         wait_until(
             lambda: all(status(pid, "Threads") <= self._threads[pid] for pid in self._pids),
-            seconds=30.0,
             what="no threads are left",
         )
         self.check_memory()

@@ -10,27 +10,14 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from processes import PATIENCE, wait_until
 
 from seppo.settings import Settings
 from seppo.transport.credentials import Credentials
 from seppo.transport.nameserver import NameServer
 from seppo.transport.proxy import call
-
-DEADLINE = 20.0  # seconds; a condition that is not met by then is a failure
-
-
-def wait_until(condition, what="the condition", deadline=DEADLINE):
-    """Return the first true value of ``condition()``."""
-    end = time.monotonic() + deadline
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"{what} did not come true within {deadline} s")
-        time.sleep(0.01)  # between two looks
 
 
 class Cluster:
@@ -147,9 +134,9 @@ class Cluster:
         self.stop()
 
 
-def read_line(process, deadline=DEADLINE):
+def read_line(process, seconds=PATIENCE):
     """Return the next line of a process's output."""
-    ready, _, _ = select.select([process.stdout], [], [], deadline)
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
     assert ready, "no output in time"
     return process.stdout.readline()
 
@@ -159,7 +146,7 @@ def end(process, number=signal.SIGTERM):
     if process.poll() is None:
         process.send_signal(number)
         try:
-            process.wait(DEADLINE)
+            process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -44,18 +44,18 @@ class EngineClient:
         """Let the engine do what there is to do."""
         self.events += self.engine.wait(seconds)
 
-    def wait(self, condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    def wait(self, condition: Callable[[], Any]) -> Any:
         """Return a condition's value once it is true; meanwhile the engine works."""
-        return wait_until(lambda: (self.turn(), condition())[1], seconds, str(self.events[-5:]))
+        return wait_until(lambda: (self.turn(), condition())[1], str(self.events[-5:]))
 
-    def wait_for(self, kind: type, count: int = 1, seconds: float = 20.0) -> list[Any]:
+    def wait_for(self, kind: type, count: int = 1) -> list[Any]:
         """Return events of a kind, once there are so many."""
 
         def found() -> list[Any]:
             events = [event for event in self.events if isinstance(event, kind)]
             return events if len(events) >= count else []
 
-        return self.wait(found, seconds)
+        return self.wait(found)
 
     def run(self, attempt: int, func: Any, items: Any, first: int = 0, **options: Any) -> None:
         """Send a chunk to the worker that joined last."""
@@ -67,7 +67,12 @@ class EngineClient:
     def cancel(self, attempt: int) -> None:
         self.events += self.engine.execute(CancelAttempt(self.workers[-1], attempt), None)
 
+    def end_by_force(self, attempt: int) -> None:
+        """Have the worker killed if it runs this attempt, frozen or not."""
+        self.engine._hosts.kill(self.workers[-1], attempt)
+
     def kill(self, attempt: int) -> None:
+        """Have the worker killed if it is frozen."""
         self.events += self.engine.execute(KillWorker(self.workers[-1], attempt), None)
 
     def outcomes(self, attempt: int) -> list[Any]:
@@ -79,9 +84,9 @@ class EngineClient:
             for value in unpack_all(event.payload.batch, str)
         ]
 
-    def loss(self, seconds: float = 20.0) -> WorkerLost:
+    def loss(self) -> WorkerLost:
         """Return the first loss of a worker, once there is one."""
-        return self.wait_for(WorkerLost, 1, seconds)[0]
+        return self.wait_for(WorkerLost)[0]
 
     def close(self) -> None:
         self.engine.close()

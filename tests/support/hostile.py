@@ -38,20 +38,20 @@ class RaisesAtUnpickling:
 
 
 class SleepsAtUnpickling:
-    """Lasts long where it is unpacked."""
+    """Lasts long where it is unpacked, and says so in a file."""
 
-    def __init__(self, seconds: float = 60.0) -> None:
-        self.seconds = seconds
-
-    def __reduce__(self) -> Any:
-        return time.sleep, (self.seconds,)
-
-
-class SleepsAtPickling:
-    """Lasts long where it is packed."""
+    def __init__(self, path: str) -> None:
+        self.path = path
 
     def __reduce__(self) -> Any:
-        time.sleep(60)
+        return sleep, (self.path,)
+
+
+class SleepsAtPickling(SleepsAtUnpickling):
+    """Lasts long where it is packed, and says so in a file."""
+
+    def __reduce__(self) -> Any:
+        sleep(self.path)
 
 
 class ExitsAtUnpickling:
@@ -89,6 +89,12 @@ def crash(_: object = None) -> Any:
     """Die of a signal, as of a bug in a C library."""
     os.kill(os.getpid(), signal.SIGSEGV)
     time.sleep(60)  # a worker may take a moment to die; nothing may come after
+
+
+def sleep(path: str) -> None:
+    """Make a file, and last long."""
+    open(path, "w").close()
+    time.sleep(600)
 
 
 def exit_at_once(status: object = 3) -> Any:

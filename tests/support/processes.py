@@ -21,10 +21,16 @@ from seppo.transport.proxy import call
 ROOT = Path(__file__).parents[2]
 CREDENTIALS = Credentials(Settings())  # of the test run: its key is made on demand
 T = TypeVar("T")
+PATIENCE = 40.0  # seconds; also a machine whose cores are all taken does it in that time
 
 
-def wait_until(condition: Callable[[], T], seconds: float = 20.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], what: str = "", seconds: float = PATIENCE) -> T:
     """Return the condition's value as soon as it is true.
+
+    Args:
+        condition: Asked again and again.
+        what: What it stands for, for the message.
+        seconds: How long; only what could not come later needs a limit of its own.
 
     Raises:
         AssertionError: If it is not true in time.
@@ -95,7 +101,7 @@ class Process:
         """Send a signal to this process and to no other."""
         self._process.send_signal(number)
 
-    def wait(self, seconds: float = 20.0) -> int:
+    def wait(self, seconds: float = PATIENCE) -> int:
         """Return the exit status, once the process has ended."""
         self.output += self._process.communicate(timeout=seconds)[0] or ""
         return self._process.returncode

@@ -64,6 +64,13 @@ def pid_after(seconds):
     return os.getpid()
 
 
+def pid_once(path):
+    """Return the process, once there is a file of this name."""
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return os.getpid()
+
+
 def span_of_nap(seconds):
     """Return when the nap began and ended, on this machine's monotonic clock."""
     start = time.monotonic()

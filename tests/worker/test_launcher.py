@@ -159,7 +159,7 @@ signal.pause()
         assert len(pids) == 2, line
         assert all(map(is_running, pids))
         process.kill()
-        wait_until(lambda: not any(map(is_running, pids)), 10)
+        wait_until(lambda: not any(map(is_running, pids)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import select
 import time
 
 import pytest
 from engine_client import EngineClient
-from processes import NameServerProcess, SupervisorProcess, is_running, wait_until
+from processes import PATIENCE, NameServerProcess, SupervisorProcess, is_running, wait_until
 
 from seppo.core.events import RestReturned, Verdict, WorkerLost
 from seppo.errors import TaskTimeoutError
@@ -145,7 +146,7 @@ def test_clients_get_equal_shares_whatever_their_chunks(nameserver, client):
                 small.run(sent[-1], nap, [0])
             return [value for n in sent for value in small.outcomes(n)]
 
-        small.wait(lambda: len(times()) >= 200, 30)
+        small.wait(lambda: len(times()) >= 200)
         first, last = min(times()), max(times())
         big.wait(lambda: big.outcomes(1)[-1] > last)
         others = sum(first <= at <= last for at in big.outcomes(1))
@@ -154,7 +155,9 @@ def test_clients_get_equal_shares_whatever_their_chunks(nameserver, client):
 
 def test_a_client_that_does_not_read_holds_nobody_up(nameserver, client):
     with EngineClient(nameserver) as deaf:
-        deaf.run(1, lambda x: bytes(1 << 20), range(200))  # and never looks again
+        deaf.run(1, lambda x: bytes(1 << 20), range(200))
+        (peer,) = deaf.engine._peers.values()
+        assert select.select([peer.stream], [], [], PATIENCE)[0]  # and it never looks again
         client.run(7, lambda x: x, range(1000))
         client.wait(lambda: len(client.outcomes(7)) == 1000)
 

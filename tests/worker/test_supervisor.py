@@ -79,10 +79,8 @@ def test_a_worker_that_was_killed_is_started_again(nameserver):
         names = supervisor.registered()
         victim, other = supervisor.pids()
         killed(victim)
-        wait_until(lambda: len(set(supervisor.pids()) - {victim}) == 2, 5)
-        wait_until(
-            lambda: len(supervisor.registered()) == 2 and supervisor.registered() != names, 5
-        )
+        wait_until(lambda: len(set(supervisor.pids()) - {victim}) == 2)
+        wait_until(lambda: len(supervisor.registered()) == 2 and supervisor.registered() != names)
         assert other in supervisor.pids()
         assert sum(worker["restarts"] for worker in supervisor.info()["workers"]) == 1
     assert "SIGKILL" in supervisor.output
@@ -97,7 +95,7 @@ def test_killing_the_supervisor_leaves_no_orphan(nameserver):
         pids = supervisor.pids()
         helpers = {parent_of(pid) for pid in pids} if sys.platform == "linux" else set()
         supervisor.kill(signal.SIGKILL)
-        wait_until(lambda: not any(map(is_running, [*pids, *helpers])), 5)
+        wait_until(lambda: not any(map(is_running, [*pids, *helpers])))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
@@ -105,9 +103,9 @@ def test_losing_the_helper_that_forks_ends_the_supervisor_with_a_reason(nameserv
     with SupervisorProcess(nameserver, 1, "helper") as supervisor:
         (pid,) = supervisor.pids()
         killed(parent_of(pid))
-        assert supervisor.wait(10) != 0
+        assert supervisor.wait() != 0
         assert "helper process" in supervisor.output
-        assert not is_running(pid)
+        wait_until(lambda: not is_running(pid), "the end of the worker")
         assert supervisor.registered() == set()
 
 
@@ -122,7 +120,7 @@ seppo.worker.launcher.run_worker = crash
 def test_workers_that_die_at_birth_end_the_supervisor_with_a_reason(nameserver):
     supervisor = SupervisorProcess(nameserver, 1, "stillborn", first=CRASHING, wait=False)
     with supervisor:
-        assert supervisor.wait(20) != 0
+        assert supervisor.wait() != 0
     assert "died before they were ready" in supervisor.output
     assert "exit code 7" in supervisor.output
 
@@ -133,7 +131,7 @@ def test_a_supervisor_with_threads_at_its_start_works_too(nameserver):
     with SupervisorProcess(nameserver, 1, "threads", first=first) as supervisor:
         (pid,) = supervisor.pids()
         killed(pid)
-        wait_until(lambda: supervisor.pids() not in ([], [pid]), 10)
+        wait_until(lambda: supervisor.pids() not in ([], [pid]))
 
 
 def test_it_works_before_the_name_server_does():
@@ -144,9 +142,7 @@ def test_it_works_before_the_name_server_does():
     with supervisor:
         wait_until(lambda: is_up(supervisor))
         with NameServerProcess(port) as nameserver:
-            began = time.monotonic()
-            wait_until(lambda: nameserver.names(), 10)
-            assert time.monotonic() - began < 5
+            wait_until(lambda: nameserver.names())
 
 
 def is_up(supervisor: SupervisorProcess) -> bool:
@@ -210,13 +206,34 @@ def test_pings_are_answered_and_ends_are_told(nameserver):
 
 
 def test_a_client_kills_only_what_is_its_own_and_runs(nameserver):
-    with SupervisorProcess(nameserver, 1, "guard") as supervisor, Client(supervisor) as client:
-        (name,) = supervisor.registered()
-        (pid,) = supervisor.pids()
-        client.send(KillWorker(name, 1, 1), Uses(name, 1), KillWorker(name, 1, 1))
-        client.send(KillWorker("seppo.nobody", 1, 1), Uses("seppo.nobody", 1), Ping())
-        client.wait_for(Pong)
-        assert supervisor.pids() == [pid]
+    with (
+        SupervisorProcess(nameserver, 1, "guard", group="guard") as supervisor,
+        Client(supervisor) as client,
+    ):
+        (old,) = supervisor.registered()
+        killed(*supervisor.pids())
+        client.wait_for(WorkerEnded)
+        wait_until(lambda: supervisor.registered() not in (set(), {old}), "the successor")
+        (entry,) = NameServer(nameserver.settings).find("guard")
+        stream = Stream(attach(CREDENTIALS, entry.address, 10.0))
+        stream.receive_one(10.0)
+        client.send(Uses(entry.name, 1), KillWorker(entry.name, 1, 5))  # nothing runs
+        func = pack_function(time.sleep)
+        stream.send(*to_parts(Function(func)))
+        stream.send(*to_parts(Chunk(5, 1, 0, 1, func.digest, (pack_values([600], str),))))
+        wait_until(lambda: call(CREDENTIALS, entry.address, "info", timeout=10.0)["busy"])
+        with Client(supervisor) as stranger:
+            stranger.send(KillWorker(entry.name, 1, 5), Uses(old, 1))
+            stranger.wait_for(WorkerEnded)  # is answered after the request before it
+        assert call(CREDENTIALS, entry.address, "ping", timeout=10.0) == "pong"
+        client.send(KillWorker(entry.name, 1, 4), KillWorker(entry.name, 2, 5))
+        client.send(KillWorker("seppo.nobody", 1, 5), Uses("seppo.nobody", 1))
+        client.send(KillWorker(entry.name, 1, 5))
+        how = "SIGKILL (its client asked for it)"
+        _, ended = client.wait_for(WorkerEnded, 2)
+        assert ended == WorkerEnded(entry.name, how, 1, 5, 0, 1, False)
+        stream.close()
+    assert supervisor.output.count("is killed") == 1  # for one of all these requests
 
 
 def test_a_client_that_sends_nonsense_is_cut_off_and_others_are_served(nameserver):
