@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from seppo.core.account import Account
 from seppo.core.chunking import measured_chunksize
 from seppo.core.events import Policy
 from seppo.core.recovery import is_at_most_once, weighted_median
@@ -24,6 +25,7 @@ from seppo.core.spans import SpanSet
 
 PREFETCH_SECONDS = 0.05  # no second chunk at a worker whose items take longer than this
 UNKNOWN_SECONDS = 0.001  # seconds; what an item is reckoned to take before the first is done
+UNKNOWN_CHARGE = 1.0  # seconds, for a chunk of such items: what runs longer tells by then
 EVIDENCE_SECONDS = 0.001  # seconds; a sample that took less counts less
 RECENT = 0.5  # weight of the newest chunk in the running mean of costs
 SAMPLES = 64  # the newest chunks, of which the median cost of an item is taken
@@ -79,7 +81,7 @@ class Attempt:
 class Job:
     """State of one job; only the scheduler touches it."""
 
-    def __init__(self, number: int, policy: Policy, served: float, now: float = 0.0) -> None:
+    def __init__(self, number: int, policy: Policy, now: float = 0.0) -> None:
         self.number = number
         self.policy = policy
         self.offered = 0
@@ -103,7 +105,7 @@ class Job:
         # Live attempts for each worker that has any; not those at silent ones.
         self.chunks_at: dict[str, int] = {}
         self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
-        self.served = served  # seconds of work handed out: the job with the least is next
+        self.account = Account()
         self.largest_returned = 0
         self.seconds_per_item: float | None = None
         self.bytes_in = 0.0  # means per item
@@ -113,6 +115,14 @@ class Job:
     def cost(self) -> float:
         """Seconds that an item is reckoned to take."""
         return UNKNOWN_SECONDS if self.seconds_per_item is None else self.seconds_per_item
+
+    def charge_for(self, n_items: int) -> float:
+        """Return what a chunk is charged with.
+
+        As long as nothing is known of a job, it is not to take all workers from others: its
+        items might take hours. If they do not, that is soon put right.
+        """
+        return UNKNOWN_CHARGE if self.seconds_per_item is None else n_items * self.cost
 
     @property
     def is_finished(self) -> bool:
@@ -125,11 +135,20 @@ class Job:
         return self.ended or self.offered > self.reorder.released
 
     @property
-    def may_prefetch(self) -> bool:
+    def is_quick(self) -> bool:
         """Whether a worker that is busy with this job should hold a second chunk."""
-        if self.seconds_per_item is None or self.seconds_per_item >= PREFETCH_SECONDS:
-            return False
-        return self.has_certain_work() and not is_at_most_once(self.policy)
+        return self.seconds_per_item is not None and self.seconds_per_item < PREFETCH_SECONDS
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether a chunk of this job may be the second one at a worker."""
+        return not is_at_most_once(self.policy)
+
+    @property
+    def is_at_limit(self) -> bool:
+        """Whether ``max_workers`` work for the job."""
+        limit = self.policy.max_workers
+        return limit is not None and len(self.chunks_at) >= limit
 
     def admitted(self) -> int:
         """Return how many fresh items may be handed out now.
@@ -174,8 +193,7 @@ class Job:
 
     def takes_worker(self, worker: str) -> bool:
         """Whether ``max_workers`` lets this worker work for the job."""
-        limit = self.policy.max_workers
-        return limit is None or worker in self.chunks_at or len(self.chunks_at) < limit
+        return not self.is_at_limit or worker in self.chunks_at
 
     def cut(self, n_workers: int) -> tuple[int, int, bool]:
         """Take the next chunk out of what is left; return its span and whether it is suspect.
@@ -221,7 +239,6 @@ class Job:
         self, start: int, stop: int, suspect: bool = False, doubtful: bool = False
     ) -> None:
         """Hand out these items again, except those whose result came by another way."""
-        self.served -= (stop - start) * self.cost
         spans = self.suspects if suspect else self.doubtful if doubtful else self.retry
         for a, b in self.reorder.known.missing(start, stop):
             spans.add(a, b)
@@ -239,7 +256,6 @@ class Job:
             return False
         for a, b in needed:
             self.doubtful.discard(a, b)
-        self.served += (stop - start) * self.cost
         return True
 
     @property

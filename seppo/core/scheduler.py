@@ -21,6 +21,7 @@ ignored by their number.
 The parts, each with a file of its own::
 
     ledger      who has what: jobs, workers (crew), attempts
+    shares      whose turn it is, when several jobs want the workers
     assignment  who gets the next chunk
     recall      what is called back when workers are idle
     watch       silent workers and stragglers, and what is copied
@@ -55,6 +56,7 @@ from seppo.core.events import (
 from seppo.core.ledger import Ledger
 from seppo.core.losses import Losses
 from seppo.core.recall import Recall
+from seppo.core.shares import Shares
 from seppo.core.watch import Watch
 
 GRACE = 20.0  # seconds without any worker before jobs fail
@@ -75,7 +77,8 @@ class Scheduler:
         self._jobs = self._ledger.jobs
         self._attempts = self._ledger.attempts
         self._workers = self._ledger.crew.workers
-        self._assignment = Assignment(self._ledger)
+        self._shares = Shares(self._ledger)
+        self._assignment = Assignment(self._ledger, self._shares)
         self._recall = Recall(self._ledger)
         self._watch = Watch(self._ledger, self._recall)
         self._delivery = Delivery(self._ledger)
@@ -168,8 +171,8 @@ class Scheduler:
         count = min(event.count, attempt.size)
         if count <= 0:
             return
-        start, attempt.position = attempt.position, attempt.position + count
-        attempt.progress_at = now
+        start = attempt.position
+        self._ledger.advance(attempt, count, event.seconds, now)
         worker.is_stuck = False
         job.measure(count, event.seconds, event.nbytes)
         job.largest_returned = max(job.largest_returned, attempt.position - attempt.start)
@@ -197,7 +200,7 @@ class Scheduler:
                 is_ours = now - worker.interrupted_at < STUCK_PAUSE
                 worker.paused_until = now + (SHORT_PAUSE if is_ours else STUCK_PAUSE)
         rest = (stop, attempt.stop)
-        attempt.stop = stop
+        self._ledger.shorten(attempt, stop)
         self._ledger.recallable.pop(attempt.number, None)  # it keeps only what has begun
         if attempt.size == 0:
             self._ledger.end(attempt, now)

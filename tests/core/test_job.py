@@ -7,7 +7,7 @@ from seppo.core.job import Attempt, Job
 
 
 def open_job(offered=100, **policy):
-    job = Job(1, Policy(**policy), served=0.0)
+    job = Job(1, Policy(**policy))
     job.offered = offered
     return job
 
@@ -144,11 +144,11 @@ def test_chunks_are_shared_among_max_workers_only():
 
 def test_long_items_are_not_queued_behind_each_other():
     job = open_job()
-    assert not job.may_prefetch  # nothing is known yet
+    assert not job.is_quick  # nothing is known yet
     job.measure(10, 0.1, 0)
-    assert job.may_prefetch
+    assert job.is_quick
     job.measure(1, 5.0, 0)
-    assert not job.may_prefetch
+    assert not job.is_quick
 
 
 def test_costs_are_running_means():

@@ -190,7 +190,10 @@ class SendsToTheDraining(Crew):
 class FillsWorkersUp(Crew):
     def place(self, worker):
         super().place(worker)
-        self.half[worker.name] = worker
+        first = worker.first
+        if first is not None:  # also the third, the fourth ...
+            worker.half_of = first.job.number
+            self.half.setdefault(worker.half_of, {})[worker.name] = worker
 
 
 class IgnoresMaxAhead(Scheduler):
