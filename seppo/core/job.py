@@ -191,6 +191,11 @@ class Job:
         """Whether an item could be handed out that nobody has."""
         return bool(self.suspects or self.retry or self.admitted() > 0)
 
+    def n_waiting(self) -> int:
+        """Return how many items could be handed out now."""
+        waiting = len(self.suspects) + len(self.retry) + len(self.doubtful)
+        return waiting + self.admitted()
+
     def takes_worker(self, worker: str) -> bool:
         """Whether ``max_workers`` lets this worker work for the job."""
         return not self.is_at_limit or worker in self.chunks_at

@@ -23,7 +23,7 @@ The parts, each with a file of its own::
     ledger      who has what: jobs, workers (crew), attempts
     shares      whose turn it is, when several jobs want the workers
     assignment  who gets the next chunk
-    recall      what is called back when workers are idle
+    recall      what is called back when workers are idle, or others have waited
     watch       silent workers and stragglers, and what is copied
     losses      a worker is lost: who is to blame (decided in recovery), what runs again
     delivery    results out, each once, and the end of a job
@@ -79,7 +79,7 @@ class Scheduler:
         self._workers = self._ledger.crew.workers
         self._shares = Shares(self._ledger)
         self._assignment = Assignment(self._ledger, self._shares)
-        self._recall = Recall(self._ledger)
+        self._recall = Recall(self._ledger, self._shares)
         self._watch = Watch(self._ledger, self._recall)
         self._delivery = Delivery(self._ledger)
         self._losses = Losses(self._ledger, self._delivery)
