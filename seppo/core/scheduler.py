@@ -181,7 +181,8 @@ class Scheduler:
         job.forget_troubles(start, start + count)
         self._delivery.deliver(job, start, count, event.payload, commands)
         if attempt.is_shadow or job.shadows:
-            self._delivery.drop_twins(job, start, start + count, now, commands)
+            stop = start + count
+            self._delivery.drop_twins(job, start, stop, now, commands, attempt.is_shadow)
         self._delivery.finish_if_done(job, now, commands)
 
     def _rest_returned(self, event: RestReturned, now: float) -> None:

@@ -130,7 +130,7 @@ class DeliversTheLoserToo(Delivery):
             commands.append(do.Deliver(job.number, index, count, payload))
         super().deliver(job, index, count, payload, commands)
 
-    def drop_twins(self, job, start, stop, now, commands):
+    def drop_twins(self, job, start, stop, now, commands, is_shadow=True):
         job.drop_waiting(start, stop)  # and does not cancel them
 
 
