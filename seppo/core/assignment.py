@@ -31,7 +31,8 @@ class Assignment:
     def look(self, now: float, commands: list[Command]) -> None:
         """Hand out what can be handed out."""
         self.due = None
-        ready = [job for job in self._ledger.jobs.values() if job.has_work()]
+        n_workers = len(self._ledger.crew.workers)
+        ready = [job for job in self._ledger.jobs.values() if job.has_work(n_workers)]
         self._shares.look(ready, now)
         if ready and self._fill_idle(ready, now, commands):
             self._fill_half(ready, now, commands)
@@ -39,6 +40,7 @@ class Assignment:
 
     def _fill_idle(self, ready: list[Job], now: float, commands: list[Command]) -> bool:
         """Give idle workers chunks; return whether there is work left."""
+        n_workers = len(self._ledger.crew.workers)
         idle = list(self._ledger.crew.idle.values())
         if any(job.is_troubled for job in ready):
             # Of those that wait some may be frozen, too: first whoever was heard last.
@@ -52,7 +54,7 @@ class Assignment:
             if job is None:
                 break  # idle workers are alike: no other fits either
             self._send(worker, job, now, commands)
-            if not job.has_work():
+            if not job.has_work(n_workers):
                 ready.remove(job)
                 if not ready:
                     return False
@@ -60,7 +62,8 @@ class Assignment:
 
     def _fill_half(self, ready: list[Job], now: float, commands: list[Command]) -> None:
         """Give workers with one short chunk a second one."""
-        certain = [job for job in ready if job.has_certain_work()]
+        n_workers = len(self._ledger.crew.workers)
+        certain = [job for job in ready if job.has_certain_work(n_workers)]
         for worker in self._half_busy() if certain else ():
             job = self._next_for(worker, certain)
             if job is None:
@@ -68,9 +71,9 @@ class Assignment:
             if not job.may_wait:
                 return  # it takes the next worker that is idle
             self._send(worker, job, now, commands)
-            if not job.has_certain_work():
+            if not job.has_certain_work(n_workers):
                 certain.remove(job)
-                if not job.has_work():
+                if not job.has_work(n_workers):
                     ready.remove(job)
                 if not certain:
                     return

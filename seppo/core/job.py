@@ -27,6 +27,7 @@ PREFETCH_SECONDS = 0.05  # no second chunk at a worker whose items take longer t
 UNKNOWN_SECONDS = 0.001  # seconds; what an item is reckoned to take before the first is done
 UNKNOWN_CHARGE = 1.0  # seconds, for a chunk of such items: what runs longer tells by then
 EVIDENCE_SECONDS = 0.001  # seconds; a sample that took less counts less
+ROUNDING = 1e-9  # items; what a quotient may be short of a whole number
 RECENT = 0.5  # weight of the newest chunk in the running mean of costs
 SAMPLES = 64  # the newest chunks, of which the median cost of an item is taken
 
@@ -150,21 +151,30 @@ class Job:
         limit = self.policy.max_workers
         return limit is not None and len(self.chunks_at) >= limit
 
-    def admitted(self) -> int:
+    @property
+    def weight(self) -> float:
+        """Bytes that an item under way adds to what the caller's process keeps."""
+        return self.bytes_out if self.policy.keeps_input else self.bytes_in + self.bytes_out
+
+    def admitted(self, n_workers: int) -> int:
         """Return how many fresh items may be handed out now.
 
         Items that are run again are always admitted, so a lost head cannot lock up; and
-        when nothing is undelivered one item always is, however heavy.
+        one item for each worker always has room, however heavy.
         """
         ahead = self.next_index - self.taken
         room = min(self.offered - self.next_index, self.policy.max_ahead - ahead)
-        weight = self.bytes_in + self.bytes_out
+        weight = self.weight
         if room > 0 and weight > 0:
             known = len(self.reorder.known)
             held = (known - self.taken) * self.bytes_out + (self.next_index - known) * weight
-            fit = int((self.policy.max_ahead_bytes - held) / weight)
-            room = min(room, max(fit, 0 if ahead else 1))
+            limit = max(self.policy.max_ahead_bytes, self._share_of(n_workers) * weight)
+            room = min(room, int((limit - held) / weight + ROUNDING))
         return max(room, 0)
+
+    def _share_of(self, n_workers: int) -> int:
+        """Return how many of the workers may work for the job."""
+        return max(1, min(n_workers, self.policy.max_workers or n_workers))
 
     def window(self, n_workers: int) -> int:
         """Return how many items beyond those taken the input should be read ahead.
@@ -178,23 +188,23 @@ class Job:
         else:
             full = self._chunksize(1 << 30, n_workers)
         wanted = 4 * n_workers * full
-        weight = self.bytes_in + self.bytes_out
-        if weight > 0:
-            wanted = min(wanted, max(2 * n_workers, int(self.policy.max_ahead_bytes / weight)))
+        if self.weight > 0:
+            fit = int(self.policy.max_ahead_bytes / self.weight)
+            wanted = min(wanted, max(2 * n_workers, fit))
         return min(wanted, self.policy.max_ahead)
 
-    def has_work(self) -> bool:
+    def has_work(self, n_workers: int) -> bool:
         """Whether an item could be handed out now."""
-        return bool(self.doubtful) or self.has_certain_work()
+        return bool(self.doubtful) or self.has_certain_work(n_workers)
 
-    def has_certain_work(self) -> bool:
+    def has_certain_work(self, n_workers: int) -> bool:
         """Whether an item could be handed out that nobody has."""
-        return bool(self.suspects or self.retry or self.admitted() > 0)
+        return bool(self.suspects or self.retry or self.admitted(n_workers) > 0)
 
-    def n_waiting(self) -> int:
+    def n_waiting(self, n_workers: int) -> int:
         """Return how many items could be handed out now."""
         waiting = len(self.suspects) + len(self.retry) + len(self.doubtful)
-        return waiting + self.admitted()
+        return waiting + self.admitted(n_workers)
 
     def takes_worker(self, worker: str) -> bool:
         """Whether ``max_workers`` lets this worker work for the job."""
@@ -209,7 +219,7 @@ class Job:
             start, _ = self.suspects.first()
             self.suspects.discard(start, start + 1)
             return start, start + 1, True
-        admitted = self.admitted()
+        admitted = self.admitted(n_workers)
         if self.retry:
             return *self._cut_from(self.retry, admitted, n_workers), False
         if admitted > 0:
@@ -229,11 +239,9 @@ class Job:
             return self.policy.chunksize
         if is_at_most_once(self.policy):
             return 1  # what is lost with a worker is what may have begun: one item
-        if self.policy.max_workers is not None:
-            n_workers = min(n_workers, self.policy.max_workers)
         return measured_chunksize(
             remaining,
-            n_workers,
+            self._share_of(n_workers),
             largest_returned=self.largest_returned,
             seconds_per_item=self.seconds_per_item or 0.0,
             bytes_per_item=max(self.bytes_in, self.bytes_out),

@@ -105,7 +105,8 @@ class Recall:
         self._long_looked_at = now
         self._long_due = now + LONG_PAUSE
         poorest = self._shares.poorest(asking)
-        wanted = poorest.n_waiting() - self._n_asked(self._ledger.recallable.values(), now)
+        n_workers = len(self._ledger.crew.workers)
+        wanted = poorest.n_waiting(n_workers) - self._n_asked(self._ledger.recallable.values(), now)
         had: dict[Job, float] = {}  # by jobs, without what is called back
         for first in self._long_chunks(poorest, now):
             if wanted <= 0:

@@ -199,7 +199,7 @@ class FillsWorkersUp(Crew):
 class IgnoresMaxAhead(Scheduler):
     def handle(self, event, now):
         for job in self._jobs.values():
-            job.admitted = lambda job=job: job.offered - job.next_index
+            job.admitted = lambda n, job=job: job.offered - job.next_index
         return super().handle(event, now)
 
 
