@@ -46,7 +46,8 @@ class Settings:
         group: Workers are found under this name (``SEPPO_GROUP``).
         grace: Seconds without any worker before a map gives up (``SEPPO_GRACE``).
         lookahead_bytes: Bytes of items and results that one map keeps in this process
-            beyond those the consumer has taken (``SEPPO_LOOKAHEAD_BYTES``).
+            beyond those the consumer has taken (``SEPPO_LOOKAHEAD_BYTES``). One item for
+            each worker always has room; items of sequences do not count.
         connect_timeout: Seconds to wait for one worker or name server to answer
             (``SEPPO_CONNECT_TIMEOUT``).
         max_file_size: Bytes of the largest file of code or data that a worker takes; 0 for

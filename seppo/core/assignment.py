@@ -1,9 +1,10 @@
 """Handing out chunks: which worker gets what next, and whose turn it is.
 
 Idle workers come first, the longest waiting before the others. A second chunk is kept at a
-worker whose items are so short that it would have to wait for a new one. Among jobs, the
-one that got least work so far is next, so they share the workers evenly, whatever the size
-of their chunks; a job that is full (its consumer does not read) leaves its turn to others.
+worker whose items are so short that it would have to wait for a new one. Each chunk is of
+the job whose turn it is (``shares``), the second one, too: a worker need never become idle
+while jobs with short items have work. A job that is full (its consumer does not read)
+leaves its turn to others.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from seppo.core.commands import Command
 from seppo.core.crew import Worker
 from seppo.core.job import Job
 from seppo.core.ledger import Ledger
+from seppo.core.shares import Shares
 
 
 class Assignment:
@@ -21,18 +23,25 @@ class Assignment:
         due: When a paused worker may get work again; None if none waits for that.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, shares: Shares) -> None:
         self.due: float | None = None
         self._ledger = ledger
+        self._shares = shares
 
     def look(self, now: float, commands: list[Command]) -> None:
         """Hand out what can be handed out."""
         self.due = None
-        ready = [job for job in self._ledger.jobs.values() if job.has_work()]
-        if not ready:
-            return
-        crew = self._ledger.crew
-        idle = list(crew.idle.values())
+        n_workers = len(self._ledger.crew.workers)
+        ready = [job for job in self._ledger.jobs.values() if job.has_work(n_workers)]
+        self._shares.look(ready, now)
+        if ready and self._fill_idle(ready, now, commands):
+            self._fill_half(ready, now, commands)
+        self._shares.note(ready)
+
+    def _fill_idle(self, ready: list[Job], now: float, commands: list[Command]) -> bool:
+        """Give idle workers chunks; return whether there is work left."""
+        n_workers = len(self._ledger.crew.workers)
+        idle = list(self._ledger.crew.idle.values())
         if any(job.is_troubled for job in ready):
             # Of those that wait some may be frozen, too: first whoever was heard last.
             idle.sort(key=lambda worker: -worker.heard_at)
@@ -41,28 +50,49 @@ class Assignment:
                 if self.due is None or worker.paused_until < self.due:
                     self.due = worker.paused_until
                 continue
-            if not self._send_next(worker, ready, now, commands):
+            job = self._next_for(worker, ready)
+            if job is None:
                 break  # idle workers are alike: no other fits either
-            if not ready:
-                return
-        quick = [job for job in ready if job.may_prefetch]
-        for worker in list(crew.half.values()) if quick else ():
-            if not worker.is_stuck:
-                self._send_next(worker, quick, now, commands)
-                quick = [job for job in quick if job.has_certain_work()]
-                if not quick:
+            self._send(worker, job, now, commands)
+            if not job.has_work(n_workers):
+                ready.remove(job)
+                if not ready:
+                    return False
+        return True
+
+    def _fill_half(self, ready: list[Job], now: float, commands: list[Command]) -> None:
+        """Give workers with one short chunk a second one."""
+        n_workers = len(self._ledger.crew.workers)
+        certain = [job for job in ready if job.has_certain_work(n_workers)]
+        for worker in self._half_busy() if certain else ():
+            job = self._next_for(worker, certain)
+            if job is None:
+                continue
+            if not job.may_wait:
+                return  # it takes the next worker that is idle
+            self._send(worker, job, now, commands)
+            if not job.has_certain_work(n_workers):
+                certain.remove(job)
+                if not job.has_work(n_workers):
+                    ready.remove(job)
+                if not certain:
                     return
 
-    def _send_next(
-        self, worker: Worker, ready: list[Job], now: float, commands: list[Command]
-    ) -> bool:
-        """Send the worker a chunk of the job that got least so far; forget jobs run dry."""
-        fitting = [job for job in ready if job.takes_worker(worker.name)]
-        if not fitting:
-            return False
-        job = min(fitting, key=lambda job: job.served)
+    def _half_busy(self) -> list[Worker]:
+        """Return the workers that may soon have to wait."""
+        jobs = self._ledger.jobs
+        return [
+            worker
+            for number, workers in self._ledger.crew.half.items()
+            if number in jobs and jobs[number].is_quick
+            for worker in workers.values()
+            if not worker.is_stuck
+        ]
+
+    def _next_for(self, worker: Worker, jobs: list[Job]) -> Job | None:
+        fitting = [job for job in jobs if job.takes_worker(worker.name)]
+        return self._shares.poorest(fitting) if fitting else None
+
+    def _send(self, worker: Worker, job: Job, now: float, commands: list[Command]) -> None:
         start, stop, is_suspect = job.cut(len(self._ledger.crew.workers))
         commands.append(self._ledger.begin(worker, job, start, stop, now, is_suspect))
-        if not job.has_work():
-            ready.remove(job)
-        return True

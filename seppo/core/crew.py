@@ -30,6 +30,7 @@ class Worker:
     asked_at: float | None = None  # since when an answer is due
     asked_about: int = 0  # of which attempt
     n_kills: int = 0  # how often its end was asked for, since it fell silent
+    half_of: int | None = None  # the queue that it is in, if it is half busy
     echoes: set[int] = field(default_factory=set)  # attempts ended while it was silent
 
     @property
@@ -44,7 +45,7 @@ class Crew:
     Attributes:
         workers: Those that are connected, by name.
         idle: Those without a chunk that may take one, longest waiting first.
-        half: Those with one chunk that may take a second.
+        half: Those with one chunk that may take a second, by the job of the first.
         is_news: Whether a worker became idle since somebody last cleared this.
         alone_since: When the last worker that takes work left.
     """
@@ -52,7 +53,7 @@ class Crew:
     def __init__(self) -> None:
         self.workers: dict[str, Worker] = {}
         self.idle: OrderedDict[str, Worker] = OrderedDict()
-        self.half: OrderedDict[str, Worker] = OrderedDict()
+        self.half: dict[int, OrderedDict[str, Worker]] = {}
         self.is_news = False
         self.alone_since = 0.0
         self._n_draining = 0
@@ -74,8 +75,7 @@ class Crew:
         worker = self.workers.pop(name, None)
         if worker is None:
             return None
-        self.idle.pop(name, None)
-        self.half.pop(name, None)
+        self._leave_queue(worker)
         self._forget_echoes(worker)
         if worker.is_draining:
             self._n_draining -= 1
@@ -95,15 +95,26 @@ class Crew:
 
     def place(self, worker: Worker) -> None:
         """Put the worker into the queue that fits the number of its chunks."""
-        self.idle.pop(worker.name, None)
-        self.half.pop(worker.name, None)
+        self._leave_queue(worker)
         if worker.is_draining or worker.is_silent or self.workers.get(worker.name) is not worker:
             return
-        if len(worker.attempts) == 0:
+        first = worker.first
+        if first is None:
             self.idle[worker.name] = worker
             self.is_news = True
         elif len(worker.attempts) == 1:
-            self.half[worker.name] = worker
+            worker.half_of = first.job.number
+            self.half.setdefault(worker.half_of, OrderedDict())[worker.name] = worker
+
+    def _leave_queue(self, worker: Worker) -> None:
+        if worker.half_of is None:
+            self.idle.pop(worker.name, None)
+            return
+        queue = self.half[worker.half_of]
+        del queue[worker.name]
+        if not queue:
+            del self.half[worker.half_of]
+        worker.half_of = None
 
     # --- signs of life
 

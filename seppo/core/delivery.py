@@ -23,11 +23,28 @@ class Delivery:
             job.taken = job.reorder.released
 
     def drop_twins(
-        self, job: Job, start: int, stop: int, now: float, commands: list[Command]
+        self,
+        job: Job,
+        start: int,
+        stop: int,
+        now: float,
+        commands: list[Command],
+        is_shadow: bool = True,
     ) -> None:
-        """The first answer has won: nobody else need work for these items."""
+        """The first answer has won: nobody else need work for these items.
+
+        Args:
+            job: Whose items.
+            start: The first item.
+            stop: Behind the last one.
+            now: The time.
+            commands: What to do besides.
+            is_shadow: Whether a shadow may have answered. Else only shadows can have
+                these items, too, and there are few: any other attempt has its own.
+        """
         job.drop_waiting(start, stop)
-        for attempt in list(job.attempts.values()):
+        others = job.attempts if is_shadow else job.shadows
+        for attempt in list(others.values()):
             overlaps = attempt.position < stop and start < attempt.stop
             if overlaps and job.is_known(attempt.position, attempt.stop):
                 commands.append(self._ledger.cancel(attempt, now))

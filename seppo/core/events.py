@@ -18,7 +18,10 @@ class Policy:
         chunksize: Items in each chunk; None lets measured cost decide.
         ordered: Deliver in input order, or as results come.
         max_ahead: Most items that may be handed out beyond those taken by the consumer.
-        max_ahead_bytes: The same in bytes of items and results.
+        max_ahead_bytes: The same in bytes of items and results; there is always room for
+            one item for each worker.
+        keeps_input: The items lie in the caller's memory anyway, as those of a sequence:
+            only results count in ``max_ahead_bytes``.
         max_workers: Most workers that may work for this job at once; None for all.
         retries_on_loss: How often an item is begun again after its worker was lost.
         likeness: Jobs of the same likeness, other than None, cost about the same: what was
@@ -37,6 +40,7 @@ class Policy:
     ordered: bool = True
     max_ahead: int = 1 << 20
     max_ahead_bytes: int = 64 << 20
+    keeps_input: bool = False
     max_workers: int | None = None
     retries_on_loss: int = 2
     likeness: Hashable = None

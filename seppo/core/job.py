@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from seppo.core.account import Account
 from seppo.core.chunking import measured_chunksize
 from seppo.core.events import Policy
 from seppo.core.recovery import is_at_most_once, weighted_median
@@ -24,7 +25,9 @@ from seppo.core.spans import SpanSet
 
 PREFETCH_SECONDS = 0.05  # no second chunk at a worker whose items take longer than this
 UNKNOWN_SECONDS = 0.001  # seconds; what an item is reckoned to take before the first is done
+UNKNOWN_CHARGE = 1.0  # seconds, for a chunk of such items: what runs longer tells by then
 EVIDENCE_SECONDS = 0.001  # seconds; a sample that took less counts less
+ROUNDING = 1e-9  # items; what a quotient may be short of a whole number
 RECENT = 0.5  # weight of the newest chunk in the running mean of costs
 SAMPLES = 64  # the newest chunks, of which the median cost of an item is taken
 
@@ -79,7 +82,7 @@ class Attempt:
 class Job:
     """State of one job; only the scheduler touches it."""
 
-    def __init__(self, number: int, policy: Policy, served: float, now: float = 0.0) -> None:
+    def __init__(self, number: int, policy: Policy, now: float = 0.0) -> None:
         self.number = number
         self.policy = policy
         self.offered = 0
@@ -103,7 +106,7 @@ class Job:
         # Live attempts for each worker that has any; not those at silent ones.
         self.chunks_at: dict[str, int] = {}
         self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
-        self.served = served  # seconds of work handed out: the job with the least is next
+        self.account = Account()
         self.largest_returned = 0
         self.seconds_per_item: float | None = None
         self.bytes_in = 0.0  # means per item
@@ -113,6 +116,14 @@ class Job:
     def cost(self) -> float:
         """Seconds that an item is reckoned to take."""
         return UNKNOWN_SECONDS if self.seconds_per_item is None else self.seconds_per_item
+
+    def charge_for(self, n_items: int) -> float:
+        """Return what a chunk is charged with.
+
+        As long as nothing is known of a job, it is not to take all workers from others: its
+        items might take hours. If they do not, that is soon put right.
+        """
+        return UNKNOWN_CHARGE if self.seconds_per_item is None else n_items * self.cost
 
     @property
     def is_finished(self) -> bool:
@@ -125,27 +136,45 @@ class Job:
         return self.ended or self.offered > self.reorder.released
 
     @property
-    def may_prefetch(self) -> bool:
+    def is_quick(self) -> bool:
         """Whether a worker that is busy with this job should hold a second chunk."""
-        if self.seconds_per_item is None or self.seconds_per_item >= PREFETCH_SECONDS:
-            return False
-        return self.has_certain_work() and not is_at_most_once(self.policy)
+        return self.seconds_per_item is not None and self.seconds_per_item < PREFETCH_SECONDS
 
-    def admitted(self) -> int:
+    @property
+    def may_wait(self) -> bool:
+        """Whether a chunk of this job may be the second one at a worker."""
+        return not is_at_most_once(self.policy)
+
+    @property
+    def is_at_limit(self) -> bool:
+        """Whether ``max_workers`` work for the job."""
+        limit = self.policy.max_workers
+        return limit is not None and len(self.chunks_at) >= limit
+
+    @property
+    def weight(self) -> float:
+        """Bytes that an item under way adds to what the caller's process keeps."""
+        return self.bytes_out if self.policy.keeps_input else self.bytes_in + self.bytes_out
+
+    def admitted(self, n_workers: int) -> int:
         """Return how many fresh items may be handed out now.
 
         Items that are run again are always admitted, so a lost head cannot lock up; and
-        when nothing is undelivered one item always is, however heavy.
+        one item for each worker always has room, however heavy.
         """
         ahead = self.next_index - self.taken
         room = min(self.offered - self.next_index, self.policy.max_ahead - ahead)
-        weight = self.bytes_in + self.bytes_out
+        weight = self.weight
         if room > 0 and weight > 0:
             known = len(self.reorder.known)
             held = (known - self.taken) * self.bytes_out + (self.next_index - known) * weight
-            fit = int((self.policy.max_ahead_bytes - held) / weight)
-            room = min(room, max(fit, 0 if ahead else 1))
+            limit = max(self.policy.max_ahead_bytes, self._share_of(n_workers) * weight)
+            room = min(room, int((limit - held) / weight + ROUNDING))
         return max(room, 0)
+
+    def _share_of(self, n_workers: int) -> int:
+        """Return how many of the workers may work for the job."""
+        return max(1, min(n_workers, self.policy.max_workers or n_workers))
 
     def window(self, n_workers: int) -> int:
         """Return how many items beyond those taken the input should be read ahead.
@@ -159,23 +188,27 @@ class Job:
         else:
             full = self._chunksize(1 << 30, n_workers)
         wanted = 4 * n_workers * full
-        weight = self.bytes_in + self.bytes_out
-        if weight > 0:
-            wanted = min(wanted, max(2 * n_workers, int(self.policy.max_ahead_bytes / weight)))
+        if self.weight > 0:
+            fit = int(self.policy.max_ahead_bytes / self.weight)
+            wanted = min(wanted, max(2 * n_workers, fit))
         return min(wanted, self.policy.max_ahead)
 
-    def has_work(self) -> bool:
+    def has_work(self, n_workers: int) -> bool:
         """Whether an item could be handed out now."""
-        return bool(self.doubtful) or self.has_certain_work()
+        return bool(self.doubtful) or self.has_certain_work(n_workers)
 
-    def has_certain_work(self) -> bool:
+    def has_certain_work(self, n_workers: int) -> bool:
         """Whether an item could be handed out that nobody has."""
-        return bool(self.suspects or self.retry or self.admitted() > 0)
+        return bool(self.suspects or self.retry or self.admitted(n_workers) > 0)
+
+    def n_waiting(self, n_workers: int) -> int:
+        """Return how many items could be handed out now."""
+        waiting = len(self.suspects) + len(self.retry) + len(self.doubtful)
+        return waiting + self.admitted(n_workers)
 
     def takes_worker(self, worker: str) -> bool:
         """Whether ``max_workers`` lets this worker work for the job."""
-        limit = self.policy.max_workers
-        return limit is None or worker in self.chunks_at or len(self.chunks_at) < limit
+        return not self.is_at_limit or worker in self.chunks_at
 
     def cut(self, n_workers: int) -> tuple[int, int, bool]:
         """Take the next chunk out of what is left; return its span and whether it is suspect.
@@ -186,7 +219,7 @@ class Job:
             start, _ = self.suspects.first()
             self.suspects.discard(start, start + 1)
             return start, start + 1, True
-        admitted = self.admitted()
+        admitted = self.admitted(n_workers)
         if self.retry:
             return *self._cut_from(self.retry, admitted, n_workers), False
         if admitted > 0:
@@ -206,11 +239,9 @@ class Job:
             return self.policy.chunksize
         if is_at_most_once(self.policy):
             return 1  # what is lost with a worker is what may have begun: one item
-        if self.policy.max_workers is not None:
-            n_workers = min(n_workers, self.policy.max_workers)
         return measured_chunksize(
             remaining,
-            n_workers,
+            self._share_of(n_workers),
             largest_returned=self.largest_returned,
             seconds_per_item=self.seconds_per_item or 0.0,
             bytes_per_item=max(self.bytes_in, self.bytes_out),
@@ -221,7 +252,6 @@ class Job:
         self, start: int, stop: int, suspect: bool = False, doubtful: bool = False
     ) -> None:
         """Hand out these items again, except those whose result came by another way."""
-        self.served -= (stop - start) * self.cost
         spans = self.suspects if suspect else self.doubtful if doubtful else self.retry
         for a, b in self.reorder.known.missing(start, stop):
             spans.add(a, b)
@@ -239,7 +269,6 @@ class Job:
             return False
         for a, b in needed:
             self.doubtful.discard(a, b)
-        self.served += (stop - start) * self.cost
         return True
 
     @property

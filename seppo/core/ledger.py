@@ -37,9 +37,8 @@ class Ledger:
         self._experience: OrderedDict[Hashable, Experience] = OrderedDict()
 
     def open(self, number: int, policy: Policy, now: float) -> None:
-        """Begin a job, level with those that run, and with what its like have learned."""
-        served = min((job.served for job in self.jobs.values()), default=0.0)
-        self.jobs[number] = job = Job(number, policy, served, now)
+        """Begin a job, with what its like have learned."""
+        self.jobs[number] = job = Job(number, policy, now)
         if (known := self._experience.get(policy.likeness)) is not None:
             job.begin_with(known)
 
@@ -62,13 +61,28 @@ class Ledger:
         attempt = Attempt(number, job, worker.name, start, stop, start, now, suspect)
         self.attempts[number] = job.attempts[number] = attempt
         job.chunks_at[worker.name] = job.chunks_at.get(worker.name, 0) + 1
-        job.served += (stop - start) * job.cost
+        job.account.charge(number, job.charge_for(stop - start))
         if worker.attempts or stop - start > 1:
             self.recallable[number] = attempt
         worker.attempts[number] = attempt
         self.crew.place(worker)
         timeout = job.policy.task_timeout
         return SendChunk(worker.name, number, job.number, start, stop, timeout, suspect)
+
+    def advance(self, attempt: Attempt, count: int, seconds: float, now: float) -> None:
+        """The next items of an attempt are done, and took so long."""
+        account = attempt.job.account
+        account.pay(seconds)
+        account.keep(attempt.number, 1 - count / attempt.size)
+        attempt.position += count
+        attempt.progress_at = now
+
+    def shorten(self, attempt: Attempt, stop: int) -> None:
+        """What is behind ``stop`` does not belong to an attempt any more."""
+        if stop < attempt.stop:
+            left = stop - attempt.position
+            attempt.job.account.keep(attempt.number, left / attempt.size)
+            attempt.stop = stop
 
     def end(self, attempt: Attempt, now: float) -> None:
         """Forget an attempt; what it has not done is the caller's affair."""
@@ -77,6 +91,7 @@ class Ledger:
         self.recallable.pop(number, None)
         del job.attempts[number]
         job.shadows.pop(number, None)
+        job.account.drop(number)
         worker = self.crew.workers.get(attempt.worker)
         if worker is None:
             self._uncount(attempt)
@@ -138,6 +153,7 @@ class Ledger:
         self.crew.hush(worker)
         for attempt in worker.attempts.values():
             self._uncount(attempt)
+            attempt.job.account.drop(attempt.number)
 
     def heard(self, worker: Worker, now: float) -> None:
         """A worker has shown a sign of life; one that was silent may keep what nobody took."""
@@ -145,5 +161,6 @@ class Ledger:
             for attempt in worker.attempts.values():
                 job = attempt.job
                 job.chunks_at[worker.name] = job.chunks_at.get(worker.name, 0) + 1
+                job.account.charge(attempt.number, job.charge_for(attempt.size))
                 if attempt.is_shadow and job.take_back(attempt.position, attempt.stop):
                     self.restore(attempt)

@@ -21,8 +21,9 @@ ignored by their number.
 The parts, each with a file of its own::
 
     ledger      who has what: jobs, workers (crew), attempts
+    shares      whose turn it is, when several jobs want the workers
     assignment  who gets the next chunk
-    recall      what is called back when workers are idle
+    recall      what is called back when workers are idle, or others have waited
     watch       silent workers and stragglers, and what is copied
     losses      a worker is lost: who is to blame (decided in recovery), what runs again
     delivery    results out, each once, and the end of a job
@@ -55,6 +56,7 @@ from seppo.core.events import (
 from seppo.core.ledger import Ledger
 from seppo.core.losses import Losses
 from seppo.core.recall import Recall
+from seppo.core.shares import Shares
 from seppo.core.watch import Watch
 
 GRACE = 20.0  # seconds without any worker before jobs fail
@@ -75,8 +77,9 @@ class Scheduler:
         self._jobs = self._ledger.jobs
         self._attempts = self._ledger.attempts
         self._workers = self._ledger.crew.workers
-        self._assignment = Assignment(self._ledger)
-        self._recall = Recall(self._ledger)
+        self._shares = Shares(self._ledger)
+        self._assignment = Assignment(self._ledger, self._shares)
+        self._recall = Recall(self._ledger, self._shares)
         self._watch = Watch(self._ledger, self._recall)
         self._delivery = Delivery(self._ledger)
         self._losses = Losses(self._ledger, self._delivery)
@@ -168,8 +171,8 @@ class Scheduler:
         count = min(event.count, attempt.size)
         if count <= 0:
             return
-        start, attempt.position = attempt.position, attempt.position + count
-        attempt.progress_at = now
+        start = attempt.position
+        self._ledger.advance(attempt, count, event.seconds, now)
         worker.is_stuck = False
         job.measure(count, event.seconds, event.nbytes)
         job.largest_returned = max(job.largest_returned, attempt.position - attempt.start)
@@ -178,7 +181,8 @@ class Scheduler:
         job.forget_troubles(start, start + count)
         self._delivery.deliver(job, start, count, event.payload, commands)
         if attempt.is_shadow or job.shadows:
-            self._delivery.drop_twins(job, start, start + count, now, commands)
+            stop = start + count
+            self._delivery.drop_twins(job, start, stop, now, commands, attempt.is_shadow)
         self._delivery.finish_if_done(job, now, commands)
 
     def _rest_returned(self, event: RestReturned, now: float) -> None:
@@ -197,7 +201,7 @@ class Scheduler:
                 is_ours = now - worker.interrupted_at < STUCK_PAUSE
                 worker.paused_until = now + (SHORT_PAUSE if is_ours else STUCK_PAUSE)
         rest = (stop, attempt.stop)
-        attempt.stop = stop
+        self._ledger.shorten(attempt, stop)
         self._ledger.recallable.pop(attempt.number, None)  # it keeps only what has begun
         if attempt.size == 0:
             self._ledger.end(attempt, now)

@@ -246,11 +246,13 @@ def _start(
     function = pack_function(func, options.setup)
     mailbox = Mailbox()
     length = length_of(iterables)
+    lies_there = length is not None and all(map(is_sliceable, iterables))
     policy = Policy(
         chunksize=options.chunksize,
         ordered=options.ordered,
         max_ahead=options.buffersize or Policy.max_ahead,
         max_ahead_bytes=settings.lookahead_bytes,
+        keeps_input=lies_there,
         retries_on_loss=options.retries_on_loss,
         likeness=function.digest,
         duplicate=options.duplicate,
@@ -258,7 +260,7 @@ def _start(
         timeout=options.timeout,
         finishes_here=options.fallback == "serial",
     )
-    if length is not None and all(map(is_sliceable, iterables)):
+    if length is not None and lies_there:
         job = driver.open(SequenceSource(function, iterables), mailbox.put, policy)
         job.offer(length)
         job.end()

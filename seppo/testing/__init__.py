@@ -23,6 +23,12 @@ twice, nothing does; the jobs end within a fixed number of steps. What does not 
 """
 
 from seppo.testing.cluster import SimulatedCluster
-from seppo.testing.facts import Faults, SimulationError, SimulationReport
+from seppo.testing.facts import Faults, SimulatedJob, SimulationError, SimulationReport
 
-__all__ = ["Faults", "SimulatedCluster", "SimulationError", "SimulationReport"]
+__all__ = [
+    "Faults",
+    "SimulatedCluster",
+    "SimulatedJob",
+    "SimulationError",
+    "SimulationReport",
+]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from seppo.core import commands as do
-from seppo.core import events as on
 from seppo.core.spans import SpanSet
+from seppo.testing.facts import SimulatedJob
 
 
 class Caller:
@@ -15,23 +15,35 @@ class Caller:
 
     Args:
         job: The number of the job.
-        n_items: Its items.
-        policy: What was asked for.
+        task: What is to be done.
         fail: Raises ``SimulationError``.
+
+    Attributes:
+        allowed: Items that may have been offered by now.
+        fresh: Items that were handed out, at least once.
     """
 
-    def __init__(
-        self, job: int, n_items: int, policy: on.Policy, fail: Callable[[str], NoReturn]
-    ) -> None:
+    def __init__(self, job: int, task: SimulatedJob, fail: Callable[[str], NoReturn]) -> None:
         self.job = job
-        self.n_items = n_items
-        self.policy = policy
-        self.offered = self.fresh = self.ready = self.taken = 0
+        self.task = task
+        self.n_items = task.n_items
+        self.policy = task.policy
+        self.offered = self.fresh = self.ready = self.taken = self.allowed = 0
         self.delivered = SpanSet()
         self.lost_items: list[int] = []
-        self.has_ended = self.is_over = False
+        self.is_open = self.has_ended = self.is_over = False
         self.failure: do.FailJob | None = None
         self._fail = fail
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has offered items that nobody has begun."""
+        return not self.is_over and self.offered > self.fresh
+
+    def allow_more(self) -> None:
+        """Go on to offer items: all of them, or the next burst."""
+        burst = self.n_items if self.task.burst is None else self.task.burst
+        self.allowed = min(self.n_items, self.allowed + burst)
 
     def check_bounds(self, command: do.SendChunk) -> None:
         """Check that a chunk is of items that were offered, and not too far ahead."""

@@ -7,7 +7,7 @@ import itertools
 import math
 import random
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NoReturn
 
@@ -17,7 +17,14 @@ from seppo.core.recovery import MISHAPS, is_at_most_once
 from seppo.core.scheduler import Scheduler
 from seppo.testing.audit import audit_copies, audit_places
 from seppo.testing.caller import Caller
-from seppo.testing.facts import NO_FAULTS, Faults, SimulationError, SimulationReport
+from seppo.testing.facts import (
+    NO_FAULTS,
+    Faults,
+    SimulatedJob,
+    SimulationError,
+    SimulationReport,
+)
+from seppo.testing.shares import ShareRecord
 from seppo.testing.worker import SimulatedWorker
 
 LOG_LINES = 200  # events and commands kept for the error message
@@ -32,12 +39,14 @@ class SimulatedCluster:
         cost: Seconds that the item of an index takes on a worker of speed 1.
         n_workers: Workers at the beginning.
         n_jobs: Jobs that the client runs side by side, all alike.
+        jobs: Jobs that are not alike, instead of the ones above.
         seed: Decides everything that is random.
-        policy: What the caller asks for.
+        policy: What the caller of jobs that are alike asks for.
         speed: The speed of each worker, by its number from 0.
         latency: Seconds from a message to its answer when the other side is quick.
         take: Seconds that the consumer spends on each result.
         leave_after: Results after which the consumer closes its job; None for never.
+        leave_at: When all consumers close their jobs.
         reads_ahead: Whether input is offered as ``Scheduler.window`` asks for it, one
             item at a time, instead of all at once.
         faults: What goes wrong.
@@ -52,19 +61,22 @@ class SimulatedCluster:
         random: The source of all that is random.
         n_runs: How often an item was begun.
         n_messages: Messages between client and workers, both ways.
+        shares: Who had how much of the workers' time, and when.
     """
 
-    n_items: int
-    cost: Callable[[int], float]
+    n_items: int = 0
+    cost: Callable[[int], float] = lambda index: 0.0
     _: KW_ONLY
     n_workers: int = 4
     n_jobs: int = 1
+    jobs: Sequence[SimulatedJob] = ()
     seed: int = 0
     policy: on.Policy = field(default_factory=on.Policy)
     speed: Callable[[int], float] = lambda number: 1.0
     latency: float = 0.0002
     take: float = 0.0
     leave_after: int | None = None
+    leave_at: float = math.inf
     reads_ahead: bool = False
     faults: Faults = NO_FAULTS
     scheduler: Scheduler = field(default_factory=Scheduler)
@@ -80,10 +92,10 @@ class SimulatedCluster:
         self._numbers = itertools.count()
         self._workers: dict[str, SimulatedWorker] = {}  # those that the scheduler knows
         self._names = itertools.count()
-        self._callers = {
-            job: Caller(job, self.n_items, self.policy, self.fail)
-            for job in range(1, self.n_jobs + 1)
-        }
+        alike = SimulatedJob(self.n_items, self.cost, self.policy)
+        jobs = self.jobs or [alike] * self.n_jobs
+        self._callers = {n: Caller(n, job, self.fail) for n, job in enumerate(jobs, 1)}
+        self.shares = ShareRecord(self._callers.values())
         self._begun: Counter[tuple[int, int]] = Counter()
         # How many workers were lost while they may have been running an item.
         self._killed: Counter[tuple[int, int]] = Counter()
@@ -95,10 +107,15 @@ class SimulatedCluster:
         Raises:
             SimulationError: If something does not hold that must.
         """
-        for job in self._callers:
-            self._handle(on.JobOpened(job, self.policy))
+        for caller in self._callers.values():
+            if caller.task.opens_at > 0:
+                self.after(caller.task.opens_at, self._open, caller)
+            else:
+                self._open(caller)
         for _ in range(self.n_workers):
             self._join()
+        for caller in self._callers.values():
+            self.after(self.leave_at, self._leave, caller)
         self._offer()
         while not all(caller.is_over for caller in self._callers.values()):
             self._step()
@@ -117,11 +134,14 @@ class SimulatedCluster:
         )
 
     def _bound(self) -> float:
-        costs = [self.cost(index) for index in range(self.n_items)]
+        if self.leave_at < math.inf:
+            return self.leave_at
+        tasks = [caller.task for caller in self._callers.values()]
+        costs = [task.cost(index) for task in tasks for index in range(task.n_items)]
         speeds = [self.speed(number) for number in range(self.n_workers)]
         if not costs or not speeds:
             return 0.0
-        return max(self.n_jobs * sum(costs) / sum(speeds), max(costs) / max(speeds))
+        return max(sum(costs) / sum(speeds), max(costs) / max(speeds))
 
     def fail(self, what: str) -> NoReturn:
         """Raise ``SimulationError``."""
@@ -140,16 +160,18 @@ class SimulatedCluster:
 
     def _step(self) -> None:
         self._n_steps += 1
-        n_items = self.n_items * self.n_jobs
+        n_items = sum(caller.n_items for caller in self._callers.values())
         most = self.max_steps or 10_000 + 50 * n_items + 20 * self.n_workers
         if self._n_steps > most:
             self.fail(f"the job has not ended after {most} steps")
         deadline = self.scheduler.next_deadline()
         if deadline is not None and not (self._happenings and self._happenings[0][0] < deadline):
             self.now = max(self.now, deadline)
+            self.shares.pass_to(self.now)
             self._handle(on.Wakeup())
         elif self._happenings:
             self.now, _, action, args = heapq.heappop(self._happenings)
+            self.shares.pass_to(self.now)
             action(*args)
         else:
             self.fail("nothing will ever happen again, and the job has not ended")
@@ -238,8 +260,12 @@ class SimulatedCluster:
         """Take note that a worker begins an item."""
         self.n_runs += 1
         self._begun[job, index] += 1
-        if is_at_most_once(self.policy) and self._begun[job, index] > 1:
+        if is_at_most_once(self._callers[job].policy) and self._begun[job, index] > 1:
             self.fail(f"worker {worker.name} begins item {index} of job {job} a second time")
+
+    def ran(self, job: int, seconds: float) -> None:
+        """Take note that an item, which is done now, has taken so long."""
+        self.shares.ran(job, self.now, seconds)
 
     def tell(self, worker: SimulatedWorker, event: on.ItemsDone | on.RestReturned) -> None:
         """Send an event from a worker to the scheduler."""
@@ -254,16 +280,22 @@ class SimulatedCluster:
         for caller in self._callers.values():
             self._offer_of(caller)
 
+    def _open(self, caller: Caller) -> None:
+        caller.is_open = True
+        caller.allow_more()
+        self._handle(on.JobOpened(caller.job, caller.policy))
+
     def _offer_of(self, caller: Caller) -> None:
-        while caller.offered < caller.n_items and not caller.is_over:
-            count = caller.n_items - caller.offered
+        while caller.offered < caller.allowed and not caller.is_over:
+            count = caller.allowed - caller.offered
             if self.reads_ahead:
                 count = 1
                 if caller.offered - caller.taken >= self.scheduler.window(caller.job):
                     return
             caller.offered += count
             self._handle(on.InputOffered(caller.job, count))
-        if caller.offered == caller.n_items and not (caller.is_over or caller.has_ended):
+        is_done = caller.offered == caller.n_items and caller.is_open
+        if is_done and not (caller.is_over or caller.has_ended):
             caller.has_ended = True
             self._handle(on.InputEnded(caller.job))
 
@@ -276,11 +308,21 @@ class SimulatedCluster:
         if caller.is_over:
             return
         if self.leave_after is not None and caller.taken >= self.leave_after:
+            self._leave(caller)
+        else:
+            self._handle(on.ResultsTaken(caller.job, count))
+            if caller.taken == caller.allowed < caller.n_items:
+                self.after(caller.task.pause, caller.allow_more)
+
+    def _leave(self, caller: Caller) -> None:
+        if not caller.is_over:
             caller.is_over = True
             self._handle(on.JobClosed(caller.job))
             self._check_that_nothing_is_left()
-        else:
-            self._handle(on.ResultsTaken(caller.job, count))
+
+    def seconds_of(self, job: int, index: int) -> float:
+        """Return the seconds of an item on a worker of speed 1."""
+        return self._callers[job].task.cost(index)
 
     # --- the scheduler's events and commands
 
@@ -323,8 +365,8 @@ class SimulatedCluster:
             case do.FinishJob(job=job):
                 caller = self._callers[job]
                 caller.is_over = True
-                if len(caller.delivered) < self.n_items:
-                    self.fail(f"finished with {len(caller.delivered)} of {self.n_items} results")
+                if len(caller.delivered) < caller.n_items:
+                    self.fail(f"finished with {len(caller.delivered)} of {caller.n_items} results")
                 self._check_that_nothing_is_left()
             case do.FailJob(job=job):
                 caller = self._callers[job]
@@ -337,11 +379,12 @@ class SimulatedCluster:
     # --- what must hold
 
     def _check_blame(self, command: do.Deliver, lost: do.LostItem) -> None:
-        if not 1 <= lost.tries <= 1 + self.policy.retries_on_loss:
+        policy = self._callers[command.job].policy
+        if not 1 <= lost.tries <= 1 + policy.retries_on_loss:
             self.fail(f"{command}: item {command.index} was tried {lost.tries} times")
         is_exact = self.faults.told == 1.0 and self.faults.undead == 0.0
         is_exact = is_exact and self._n_mishaps <= MISHAPS
-        may_begin_again = not is_at_most_once(self.policy)
+        may_begin_again = not is_at_most_once(policy)
         killed = self._killed[command.job, command.index]
         if is_exact and may_begin_again and lost.tries > killed:
             self.fail(f"{command}: item {command.index} is innocent, it killed {killed} workers")

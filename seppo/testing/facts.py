@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 
 from seppo.core import commands as do
+from seppo.core.events import Policy
 
 
 class SimulationError(AssertionError):
@@ -64,6 +65,28 @@ class Faults:
 
 
 NO_FAULTS = Faults()
+
+
+@dataclass(frozen=True)
+class SimulatedJob:
+    """What one caller has done.
+
+    Attributes:
+        n_items: How many items; their results are their indexes.
+        cost: Seconds that the item of an index takes on a worker of speed 1.
+        policy: What the caller asks for.
+        opens_at: When the job begins.
+        burst: Items that are offered at once, as calls of an executor: the next ones come
+            ``pause`` seconds after all their results. None offers them without a pause.
+        pause: For how long there is nothing to do between bursts.
+    """
+
+    n_items: int
+    cost: Callable[[int], float]
+    policy: Policy = field(default_factory=Policy)
+    opens_at: float = 0.0
+    burst: int | None = None
+    pause: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,8 @@ class World(Protocol):
     random: Random
     faults: Faults
 
-    @property
-    def cost(self) -> Callable[[int], float]:
-        """Return what tells the seconds of an item."""
+    def seconds_of(self, job: int, index: int) -> float:
+        """Return the seconds of an item on a worker of speed 1."""
 
     def after(self, seconds: float, action: Callable[..., None], *args: object) -> None:
         """Have something happen after a while."""
@@ -37,6 +36,9 @@ class World(Protocol):
 
     def begins(self, worker: SimulatedWorker, job: int, index: int) -> None:
         """Take note that a worker begins an item."""
+
+    def ran(self, job: int, seconds: float) -> None:
+        """Take note that an item, which is done now, has taken so long."""
 
     def dies(self, worker: SimulatedWorker, reason: str) -> None:
         """A worker dies."""
@@ -160,7 +162,7 @@ class SimulatedWorker:
     def _begin_item(self) -> None:
         chunk, world = self.chunks[0], self.world
         world.begins(self, chunk.job, chunk.done)
-        seconds = world.cost(chunk.done) / self.speed
+        seconds = world.seconds_of(chunk.job, chunk.done) / self.speed
         if chunk.done in world.faults.deadly:
             world.after(seconds / 2, self._stumble, chunk, chunk.done)
         if seconds > LONG_ITEM:
@@ -181,6 +183,7 @@ class SimulatedWorker:
             return
         chunk.done += 1
         chunk.seconds += seconds
+        self.world.ran(chunk.job, seconds)
         if chunk.done >= chunk.stop:
             self._tell(chunk)
             self._drop(chunk)

@@ -7,14 +7,14 @@ from seppo.core.job import Attempt, Job
 
 
 def open_job(offered=100, **policy):
-    job = Job(1, Policy(**policy), served=0.0)
+    job = Job(1, Policy(**policy))
     job.offered = offered
     return job
 
 
 def cut_all(job, n_workers=2):
     chunks = []
-    while job.has_work():
+    while job.has_work(n_workers):
         chunks.append(job.cut(n_workers)[:2])
     return chunks
 
@@ -97,9 +97,40 @@ def test_one_item_is_admitted_however_heavy_when_nothing_is_undelivered():
     job.cut(1)
     job.weigh(1, 1 << 40)
     job.reorder.add(0, 1, "a")
-    assert not job.has_work()
+    job.measure(1, 0.1, 1 << 40)
+    assert not job.has_work(1)
     job.taken = 1
-    assert cut_all(job) == [(1, 2)]
+    assert cut_all(job, 1) == [(1, 2)]
+
+
+def test_one_item_for_each_worker_is_admitted_however_heavy():
+    job = open_job(100, chunksize=1, max_ahead_bytes=64)
+    job.weigh(1, 40 << 20)
+    job.measure(1, 0.1, 7)
+    assert cut_all(job, 4) == [(0, 1), (1, 2), (2, 3), (3, 4)]
+    job.reorder.add(1, 3, "bcd")  # which weigh little, and wait for the first one
+    assert cut_all(job, 4) == [(4, 5), (5, 6)]
+
+
+def test_no_more_heavy_items_are_admitted_than_workers_may_work():
+    job = open_job(100, chunksize=1, max_ahead_bytes=64, max_workers=2)
+    job.weigh(1, 40 << 20)
+    assert cut_all(job, 9) == [(0, 1), (1, 2)]
+
+
+def test_heavy_results_that_nobody_takes_are_as_many_as_workers_at_most():
+    job = open_job(100, chunksize=1, max_ahead_bytes=64)
+    job.measure(1, 0.1, 40 << 20)
+    assert len(cut_all(job, 3)) == 3
+    job.reorder.add(0, 3, "abc")
+    assert cut_all(job, 3) == []
+
+
+def test_items_that_lie_in_memory_anyway_are_not_counted():
+    job = open_job(100, chunksize=1, max_ahead_bytes=1000, keeps_input=True)
+    job.weigh(1, 40 << 20)
+    job.measure(1, 0.1, 100)
+    assert len(cut_all(job)) == 10
 
 
 @given(
@@ -144,11 +175,11 @@ def test_chunks_are_shared_among_max_workers_only():
 
 def test_long_items_are_not_queued_behind_each_other():
     job = open_job()
-    assert not job.may_prefetch  # nothing is known yet
+    assert not job.is_quick  # nothing is known yet
     job.measure(10, 0.1, 0)
-    assert job.may_prefetch
+    assert job.is_quick
     job.measure(1, 5.0, 0)
-    assert not job.may_prefetch
+    assert not job.is_quick
 
 
 def test_costs_are_running_means():

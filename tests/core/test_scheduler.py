@@ -204,6 +204,17 @@ def test_bytes_withhold_items_until_results_are_taken():
     assert sent(s.handle(ResultsTaken(1, 1), now=2.0)) == [("a", 1, 2)]
 
 
+def test_heavy_items_keep_every_worker_busy():
+    s = scheduler_with("a", "b", "c", "d")
+    open_job(s, 100, max_ahead_bytes=64 << 20)
+    for attempt in (1, 2, 3, 4):
+        s.handle(ChunkSent(attempt, 40 << 20), now=0.0)
+    for attempt in (1, 2, 3, 4):
+        assert len(sent(done(s, attempt, seconds=1.0, now=1.0))) == 1
+        s.handle(ChunkSent(attempt + 4, 40 << 20), now=1.0)
+        s.handle(ResultsTaken(1, 1), now=1.0)
+
+
 def test_a_lost_head_is_sent_again_beyond_every_bound():
     s = scheduler_with("a", "b")
     open_job(s, 9, max_ahead=2, max_ahead_bytes=10)

@@ -50,6 +50,29 @@ def test_the_first_answer_wins_and_the_other_attempt_is_cancelled():
     assert done(s, 1, 2, payload="late", now=11.0) == []
 
 
+class Counted(dict):
+    """Counts how often all values are looked at."""
+
+    n_looks = 0
+
+    def values(self):
+        self.n_looks += 1
+        return super().values()
+
+
+def test_while_a_worker_is_silent_results_are_not_compared_with_all_that_runs():
+    s = scheduler_with("a", "b", "c")
+    open_job(s, 100, chunksize=1)
+    for now in (1.0, 2.0, 3.0, 4.0, 4.5):
+        for worker in ("b", "c"):
+            done(s, s._workers[worker].first.number, seconds=1.0, now=now)
+        s.handle(Wakeup(), now=now)
+    assert s._workers["a"].is_silent
+    attempts = s._jobs[1].attempts = Counted(s._jobs[1].attempts)
+    assert done(s, s._workers["b"].first.number, seconds=1.0, now=5.0) != []
+    assert attempts.n_looks == 0
+
+
 def test_a_worker_that_thaws_may_win():
     s = frozen_a()
     wait(s, 0.2, 10.0)

@@ -285,3 +285,26 @@ def test_the_executor_checks_its_options():
         seppo.Executor(task_timeout=0)
     with pytest.raises(TypeError, match="retries_on_loss"):
         seppo.Executor(retries_on_loss="2")
+
+
+# --- bounds on bytes
+
+
+def meets_its_neighbour(folder, index, load):
+    """Return whether the items of a pair run at the same time, within 20 seconds."""
+    (folder / str(index)).touch()
+    deadline = time.monotonic() + 20.0
+    while not (folder / str(index ^ 1)).exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("kind", [list, iter], ids=["sequence", "iterator"])
+def test_items_heavier_than_the_bound_run_on_all_workers(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEPPO_LOOKAHEAD_BYTES", "1000")
+    columns = [tmp_path] * 6, range(6), kind([bytes(100_000)] * 6)
+    results = seppo.map_parallel(meets_its_neighbour, *columns, chunksize=1)
+    assert list(results) == [True] * 6

@@ -130,7 +130,7 @@ class DeliversTheLoserToo(Delivery):
             commands.append(do.Deliver(job.number, index, count, payload))
         super().deliver(job, index, count, payload, commands)
 
-    def drop_twins(self, job, start, stop, now, commands):
+    def drop_twins(self, job, start, stop, now, commands, is_shadow=True):
         job.drop_waiting(start, stop)  # and does not cancel them
 
 
@@ -190,13 +190,16 @@ class SendsToTheDraining(Crew):
 class FillsWorkersUp(Crew):
     def place(self, worker):
         super().place(worker)
-        self.half[worker.name] = worker
+        first = worker.first
+        if first is not None:  # also the third, the fourth ...
+            worker.half_of = first.job.number
+            self.half.setdefault(worker.half_of, {})[worker.name] = worker
 
 
 class IgnoresMaxAhead(Scheduler):
     def handle(self, event, now):
         for job in self._jobs.values():
-            job.admitted = lambda job=job: job.offered - job.next_index
+            job.admitted = lambda n, job=job: job.offered - job.next_index
         return super().handle(event, now)
 
 

@@ -1,0 +1,85 @@
+"""Even shares: whose turn it is when several jobs want the workers.
+
+The job that has had least of the workers' time is next (see ``account``). So jobs that
+always have work share it evenly, whatever the sizes of their items and chunks. A job that
+begins to ask for workers, because it is new or had nothing to hand out for a while, starts
+level with those that ask already: with what they have had by then, without what they have
+under way. It brings no credit of its idle time along; a debt it keeps.
+
+Source: start-time fair queueing, Goyal, Vin & Cheng, SIGCOMM 1996; what an item is
+reckoned to take stands for the length of a packet, until it is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from seppo.core.job import Job
+from seppo.core.ledger import Ledger
+
+PAUSE = 0.02  # seconds from one look at what has run for too long to the next
+LATE = 3.0  # seconds; a wakeup comes every 2 s, so it was the client that stood still
+
+
+class Shares:
+    """Keeps the accounts of jobs comparable.
+
+    Attributes:
+        asking: Jobs that had work left when the last workers were given theirs.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.asking: list[Job] = []
+        self._ledger = ledger
+        self._looked_at = self._due = 0.0
+
+    def look(self, ready: list[Job], now: float) -> None:
+        """Bring accounts up to date before the work of these jobs is handed out."""
+        if now > self._looked_at + LATE:
+            self._due = now + PAUSE  # what workers have said meanwhile is read first
+        self._looked_at = now
+        if ready and now >= self._due and self._is_shared(ready):
+            self._due = now + PAUSE
+            self._charge_overdue(now)
+        if new := [job for job in ready if job not in self.asking]:
+            level = self._level([job for job in ready if job in self.asking], now)
+            for job in new:
+                job.account.raise_to(level)
+
+    def note(self, ready: list[Job]) -> None:
+        """Take note of who has work left, now that workers have been given theirs."""
+        self.asking = [job for job in ready if not job.is_at_limit]
+
+    def poorest(self, jobs: Iterable[Job]) -> Job:
+        """Return the job that is next."""
+        return min(jobs, key=lambda job: job.account.served)
+
+    def used(self, job: Job, now: float) -> float:
+        """Return what a job has had by now, without what it has under way."""
+        workers, account = self._ledger.crew.workers, job.account
+        running = (
+            attempt for attempt in job.attempts.values() if workers[attempt.worker].first is attempt
+        )
+        return account.spent + sum(
+            min(max(0.0, now - attempt.progress_at), account.charge_of(attempt.number))
+            for attempt in running
+        )
+
+    def _is_shared(self, ready: list[Job]) -> bool:
+        """Whether anybody else but one job wants workers, or has them."""
+        jobs = self._ledger.jobs.values()
+        return len(ready) > 1 or any(job.attempts and job is not ready[0] for job in jobs)
+
+    def _level(self, asking: list[Job], now: float) -> float:
+        if asking:
+            return min(self.used(job, now) for job in asking)
+        return max(job.account.spent for job in self._ledger.jobs.values())
+
+    def _charge_overdue(self, now: float) -> None:
+        """Let the charges of chunks grow that run for longer than was reckoned."""
+        for worker in self._ledger.crew.workers.values():
+            first = worker.first
+            if first is not None and not worker.is_silent:
+                account, seconds = first.job.account, now - first.progress_at
+                if seconds > account.charge_of(first.number):
+                    account.charge(first.number, seconds)
