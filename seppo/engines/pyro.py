@@ -24,12 +24,12 @@ from seppo.engines.courier import Courier
 from seppo.engines.discovery import Arrival, Discovery
 from seppo.engines.hosts import Host, HostDrains, HostLost, HostNews, HostReady, Hosts, HostSilent
 from seppo.engines.losses import Losses
+from seppo.engines.peers import Peer, lender_of
 from seppo.errors import ProtocolError
 from seppo.payload.protocol import (
     Cancel,
     Chunk,
     Differs,
-    Function,
     Message,
     NeedFiles,
     NeedFunction,
@@ -44,45 +44,11 @@ from seppo.payload.protocol import (
 from seppo.payload.source import ItemSource
 from seppo.settings import Settings
 from seppo.transport.address import Address
-from seppo.transport.stream import Stream, Waker
+from seppo.transport.stream import Waker
 
 log = logging.getLogger(__name__)
 
 HOLD = 1.0  # seconds that a new worker waits for our connection to its supervisor
-
-
-class _Peer:
-    """A connected worker."""
-
-    def __init__(self, arrival: Arrival) -> None:
-        self.name = arrival.name
-        self.address = arrival.address
-        self.stream: Stream = arrival.stream
-        self.sharing: str | None = arrival.facts.get("sharing")
-        self.channel = _number(arrival.facts.get("channel"))
-        self.supervisor = _address(arrival.facts.get("supervisor"))
-        self.is_writing = False
-
-
-def _number(value: object) -> int:
-    return value if type(value) is int and 0 < value < 1 << 63 else 0
-
-
-def _address(value: object) -> Address | None:
-    try:
-        return Address.parse(str(value))
-    except ProtocolError:
-        return None
-
-
-def _lender_of(message: Message) -> int | bytes | None:
-    """Return whose memory a message may consist of: that of a job, or of a function's jobs."""
-    match message:
-        case Chunk(job=job):
-            return job
-        case Function(function=function):
-            return function.digest
-    return None
 
 
 class PyroEngine:
@@ -96,7 +62,7 @@ class PyroEngine:
         self._selector = selectors.DefaultSelector()
         self._waker = Waker()
         self._selector.register(self._waker, selectors.EVENT_READ)
-        self._peers: dict[str, _Peer] = {}
+        self._peers: dict[str, Peer] = {}
         self._arrivals: SimpleQueue[Arrival] = SimpleQueue()
         self._events: list[Event] = []
         self._is_closed = False  # then what still arrives is let go
@@ -154,7 +120,7 @@ class PyroEngine:
         found, self._events = self._events, []
         return found
 
-    def _send_chunk(self, peer: _Peer, order: SendChunk, source: ItemSource) -> None:
+    def _send_chunk(self, peer: Peer, order: SendChunk, source: ItemSource) -> None:
         columns = source.pack(order.start, order.stop)
         function = source.function  # after its items: these may have made its bundle grow
         for message in self._courier.before_chunk(peer.name, peer.sharing, order.job, function):
@@ -167,15 +133,15 @@ class PyroEngine:
         self._events.append(ChunkSent(order.attempt, weight))
         self._send(peer, chunk)
 
-    def _send(self, peer: _Peer, message: Message) -> None:
+    def _send(self, peer: Peer, message: Message) -> None:
         try:
-            peer.stream.send(*to_parts(message), lender=_lender_of(message))
+            peer.stream.send(*to_parts(message), lender=lender_of(message))
         except OSError as error:
             self._lose(peer, str(error))
         else:
             self._watch(peer)
 
-    def _watch(self, peer: _Peer) -> None:
+    def _watch(self, peer: Peer) -> None:
         """Watch the socket for writing while something is unsent."""
         if (peer.stream.unsent > 0) != peer.is_writing and peer.name in self._peers:
             peer.is_writing = not peer.is_writing
@@ -274,7 +240,7 @@ class PyroEngine:
             except Empty:
                 return
             self._end_predecessor(arrival.name)
-            peer = self._peers[arrival.name] = _Peer(arrival)
+            peer = self._peers[arrival.name] = Peer(arrival)
             self._selector.register(peer.stream, selectors.EVENT_READ, peer)
             self._held[peer.name] = now + HOLD
             if (
@@ -292,7 +258,7 @@ class PyroEngine:
         for loss in self._losses.nobody_knows([name]):
             self._conclude(loss)
 
-    def _receive(self, peer: _Peer) -> None:
+    def _receive(self, peer: Peer) -> None:
         try:
             for frame in peer.stream.receive():
                 self._handle(peer, from_frame(frame))
@@ -306,7 +272,7 @@ class PyroEngine:
             log.warning("worker %s is cut off: %s", peer.name, error)
             self._lose(peer, str(error), expects=False)
 
-    def _handle(self, peer: _Peer, message: Message) -> None:
+    def _handle(self, peer: Peer, message: Message) -> None:
         match message:
             case Results(attempt=attempt, seconds=seconds, batch=batch):
                 nbytes = sum(len(part) for part in batch.parts)
@@ -331,7 +297,7 @@ class PyroEngine:
             if (peer := self._peers.get(name)) is not None:
                 self._send(peer, message)
 
-    def _lose(self, peer: _Peer, reason: str, expects: bool = True) -> None:
+    def _lose(self, peer: Peer, reason: str, expects: bool = True) -> None:
         """Let go of a worker; its loss is told once it is known how it ended, or never will.
 
         Args:
