@@ -14,6 +14,7 @@ import userland
 from engine_client import EngineClient
 from processes import (
     CREDENTIALS,
+    PATIENCE,
     NameServerProcess,
     SupervisorProcess,
     is_running,
@@ -87,7 +88,7 @@ def the_pid(client):
     from seppo.transport.proxy import call
 
     (peer,) = client.engine._peers.values()
-    return call(CREDENTIALS, peer.address, "info", timeout=5.0)["pid"]
+    return call(CREDENTIALS, peer.address, "info", timeout=PATIENCE)["pid"]
 
 
 def test_a_function_that_cannot_be_loaded_alive_makes_all_items_suspects(client):
@@ -210,7 +211,7 @@ def busy(client):
 
     client.turn()
     (peer,) = client.engine._peers.values()
-    return call(CREDENTIALS, peer.address, "info", timeout=5.0)["busy"]
+    return call(CREDENTIALS, peer.address, "info", timeout=PATIENCE)["busy"]
 
 
 def test_an_attempt_that_does_not_run_costs_nothing(nameserver, lab):

@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from processes import PATIENCE, wait_until
@@ -102,7 +103,8 @@ class Cluster:
 
     def entries(self, group=None):
         """Return what the name server knows."""
-        return NameServer(Settings.load(self.environ)).find(group)
+        settings = replace(Settings.load(self.environ), connect_timeout=PATIENCE)
+        return NameServer(settings).find(group)
 
     def pids(self, group=None):
         """Return the process ids of the registered workers."""
@@ -112,7 +114,8 @@ class Cluster:
         """Return what each worker says of itself."""
         credentials = Credentials(self.settings)
         return [
-            call(credentials, entry.address, "info", timeout=5.0) for entry in self.entries(group)
+            call(credentials, entry.address, "info", timeout=PATIENCE)
+            for entry in self.entries(group)
         ]
 
     def wait_until_idle(self):

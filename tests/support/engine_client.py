@@ -27,7 +27,7 @@ class EngineClient:
 
     def __init__(self, nameserver: NameServerProcess, n_workers: int = 1, **settings: Any) -> None:
         self.events: list[Event] = []
-        self.engine = PyroEngine(replace(nameserver.settings, connect_timeout=5.0, **settings))
+        self.engine = PyroEngine(replace(nameserver.settings, **settings))
         self.engine.discovery.look_once()
         self.engine.set_active(True)  # who was found may just have died
         try:

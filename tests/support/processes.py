@@ -133,7 +133,7 @@ class NameServerProcess(Process):
     def __init__(self, port: int | None = None) -> None:
         self.port = free_port() if port is None else port
         super().__init__("-m", "Pyro5.nameserver", "-n", "127.0.0.1", "-p", str(self.port), "-x")
-        self.settings = Settings(ns_port=self.port)
+        self.settings = Settings(ns_port=self.port, connect_timeout=PATIENCE)
         try:
             wait_until(self._answers, what="the name server answers")
         except BaseException:
@@ -209,7 +209,7 @@ class SupervisorProcess(Process):
 
     def info(self) -> dict[str, Any]:
         """Return what the supervisor says of itself."""
-        return call(CREDENTIALS, self.address, "info", timeout=5.0)
+        return call(CREDENTIALS, self.address, "info", timeout=PATIENCE)
 
     def pids(self) -> list[int]:
         """Return the process ids of the workers that are ready."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import select
 import time
@@ -11,7 +10,7 @@ import pytest
 from engine_client import EngineClient
 from processes import PATIENCE, NameServerProcess, SupervisorProcess, is_running, wait_until
 
-from seppo.core.events import RestReturned, Verdict, WorkerLost
+from seppo.core.events import ItemsDone, RestReturned, Verdict, WorkerLost
 from seppo.errors import TaskTimeoutError
 from seppo.payload.outcome import Failure
 
@@ -138,19 +137,18 @@ def test_clients_get_equal_shares_whatever_their_chunks(nameserver, client):
     with EngineClient(nameserver) as big, EngineClient(nameserver) as small:
         big.run(1, nap, range(100_000))
         big.wait(lambda: big.outcomes(1))
-        sent, numbers = [], itertools.count(10)
+        for number in range(10, 310):  # all at once, so that it always has work
+            small.run(number, nap, [0])
 
         def times():
-            while sum(not small.outcomes(n) for n in sent) < 3:
-                sent.append(next(numbers))
-                small.run(sent[-1], nap, [0])
-            return [value for n in sent for value in small.outcomes(n)]
+            return [value for number in range(10, 310) for value in small.outcomes(number)]
 
-        small.wait(lambda: len(times()) >= 200)
-        first, last = min(times()), max(times())
+        small.wait_for(ItemsDone, 200)
+        mine = times()
+        first, last = min(mine), max(mine)
         big.wait(lambda: big.outcomes(1)[-1] > last)
         others = sum(first <= at <= last for at in big.outcomes(1))
-        assert 0.5 <= others / len(times()) <= 2.0
+        assert 0.5 <= others / len(mine) <= 2.0
 
 
 def test_a_client_that_does_not_read_holds_nobody_up(nameserver, client):

@@ -13,7 +13,7 @@ from typing import Any
 
 import hostile
 import pytest
-from processes import CREDENTIALS, is_running, wait_until
+from processes import CREDENTIALS, PATIENCE, is_running, wait_until
 
 from seppo.payload.batch import EACH, WHOLE, Batch, pack_values, unpack_all
 from seppo.payload.function import PackedFunction, pack_function
@@ -50,14 +50,14 @@ class Worker:
             threads=1, ns_host="127.0.0.1", ns_port=1,
         )  # fmt: skip
         self.line = self.launcher.start(0, config)
-        self.line.settimeout(30)
+        self.line.settimeout(PATIENCE)
         with self.line.makefile() as lines:
             ready = json.loads(lines.readline())
         self.address = Address.parse(ready["uri"])
         self.pid = int(ready["facts"]["pid"])
 
     def info(self) -> dict[str, Any]:
-        return call(CREDENTIALS, self.address, "info", timeout=10.0)
+        return call(CREDENTIALS, self.address, "info", timeout=PATIENCE)
 
     def stop(self) -> None:
         self.line.close()
@@ -70,7 +70,7 @@ class Client:
     """One client of a worker."""
 
     def __init__(self, worker: Worker) -> None:
-        self.stream = Stream(attach(CREDENTIALS, worker.address, 10.0))
+        self.stream = Stream(attach(CREDENTIALS, worker.address, PATIENCE))
         self.heard: list[Message] = []
         self.wait_for(Welcome)
 
@@ -148,7 +148,7 @@ def test_it_greets_with_who_it_is(connect, worker):
     (welcome,) = connect().wait_for(Welcome)
     assert welcome.info["pid"] == worker.pid
     assert welcome.info["group"] == "lab"
-    assert call(CREDENTIALS, worker.address, "ping", timeout=10.0) == "pong"
+    assert call(CREDENTIALS, worker.address, "ping", timeout=PATIENCE) == "pong"
 
 
 def test_items_run_in_the_main_thread_of_another_process(connect, worker):
@@ -345,7 +345,7 @@ def attached():
     thread = threading.Thread(target=service.attach, args=(theirs,))
     thread.start()
     stream = Stream(ours)
-    welcome = from_frame(stream.receive_one(10.0))
+    welcome = from_frame(stream.receive_one(PATIENCE))
     yield service, stream, welcome
     stream.close()
     wait_until(lambda: (service._poll(0.0), not thread.is_alive())[1], what="the attendant ends")
@@ -374,7 +374,7 @@ def test_a_client_that_was_not_welcomed_yet_gets_its_chunks_back_when_the_worker
         stream.send(*to_parts(part))
     service._poll(0.0)
     service._poll(1.0)
-    assert from_frame(stream.receive_one(10.0)) == Returned(3, 0)
+    assert from_frame(stream.receive_one(PATIENCE)) == Returned(3, 0)
 
 
 def test_it_is_busy_once_an_item_has_begun_and_until_its_chunk_is_over(attached, monkeypatch):

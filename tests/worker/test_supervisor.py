@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 from processes import (
     CREDENTIALS,
+    PATIENCE,
     NameServerProcess,
     SupervisorProcess,
     is_running,
@@ -58,9 +59,9 @@ def test_workers_are_registered_with_their_facts(nameserver):
         info = supervisor.info()
         assert info["pid"] == supervisor.pid
         assert info["group"] == "lab"
-        assert call(CREDENTIALS, supervisor.address, "ping", timeout=5.0) == "pong"
+        assert call(CREDENTIALS, supervisor.address, "ping", timeout=PATIENCE) == "pong"
         for entry in entries:
-            assert call(CREDENTIALS, entry.address, "info", timeout=5.0)["group"] == "lab"
+            assert call(CREDENTIALS, entry.address, "info", timeout=PATIENCE)["group"] == "lab"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -167,7 +168,7 @@ class Client:
     """A client of a supervisor, by hand."""
 
     def __init__(self, supervisor: SupervisorProcess) -> None:
-        self.stream = Stream(attach(CREDENTIALS, supervisor.address, 10.0))
+        self.stream = Stream(attach(CREDENTIALS, supervisor.address, PATIENCE))
         self.heard: list[object] = []
         (self.welcome,) = self.wait_for(Welcome)
 
@@ -215,17 +216,17 @@ def test_a_client_kills_only_what_is_its_own_and_runs(nameserver):
         client.wait_for(WorkerEnded)
         wait_until(lambda: supervisor.registered() not in (set(), {old}), "the successor")
         (entry,) = NameServer(nameserver.settings).find("guard")
-        stream = Stream(attach(CREDENTIALS, entry.address, 10.0))
-        stream.receive_one(10.0)
+        stream = Stream(attach(CREDENTIALS, entry.address, PATIENCE))
+        stream.receive_one(PATIENCE)
         client.send(Uses(entry.name, 1), KillWorker(entry.name, 1, 5))  # nothing runs
         func = pack_function(time.sleep)
         stream.send(*to_parts(Function(func)))
         stream.send(*to_parts(Chunk(5, 1, 0, 1, func.digest, (pack_values([600], str),))))
-        wait_until(lambda: call(CREDENTIALS, entry.address, "info", timeout=10.0)["busy"])
+        wait_until(lambda: call(CREDENTIALS, entry.address, "info", timeout=PATIENCE)["busy"])
         with Client(supervisor) as stranger:
             stranger.send(KillWorker(entry.name, 1, 5), Uses(old, 1))
             stranger.wait_for(WorkerEnded)  # is answered after the request before it
-        assert call(CREDENTIALS, entry.address, "ping", timeout=10.0) == "pong"
+        assert call(CREDENTIALS, entry.address, "ping", timeout=PATIENCE) == "pong"
         client.send(KillWorker(entry.name, 1, 4), KillWorker(entry.name, 2, 5))
         client.send(KillWorker("seppo.nobody", 1, 5), Uses("seppo.nobody", 1))
         client.send(KillWorker(entry.name, 1, 5))
@@ -254,7 +255,7 @@ def test_a_client_that_sends_nonsense_is_cut_off_and_others_are_served(nameserve
 
 
 def assert_cut_off(sock: socket.socket) -> None:
-    sock.settimeout(10)
+    sock.settimeout(PATIENCE)
     try:
         assert sock.recv(100) == b""
     except ConnectionResetError:
@@ -299,8 +300,8 @@ def test_workers_that_die_of_items_are_started_again_at_once(nameserver):
         while engine_ends < 4:
             wait_until(lambda: len(supervisor.registered()) == 1)
             (entry,) = NameServer(settings).find("items")
-            stream = Stream(attach(CREDENTIALS, entry.address, 10.0))
-            stream.receive_one(10.0)
+            stream = Stream(attach(CREDENTIALS, entry.address, PATIENCE))
+            stream.receive_one(PATIENCE)
             func = pack_function(os._exit)
             column = pack_values([3], str)
             stream.send(*to_parts(Function(func)))
