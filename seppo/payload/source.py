@@ -55,6 +55,9 @@ class ItemSource(Protocol):
     def drop(self, start: int, stop: int) -> None:
         """Forget items whose results were delivered."""
 
+    def clear(self) -> None:
+        """Forget all items: nobody wants their results."""
+
     def arguments(self, index: int) -> list[Any]:
         """Return the arguments of an item as a worker gets them; a ``Failure`` for one that
         cannot be had."""
@@ -109,6 +112,9 @@ class SequenceSource:
 
     def drop(self, start: int, stop: int) -> None:
         """Do nothing: the sequences are the caller's."""
+
+    def clear(self) -> None:
+        """Do nothing, as above."""
 
     def arguments(self, index: int) -> list[Any]:
         """Return the arguments of an item as a worker gets them."""
@@ -174,6 +180,10 @@ class StreamSource:
         """Forget items whose results were delivered."""
         for index in range(start, stop):
             self._items.pop(index, None)
+
+    def clear(self) -> None:
+        """Forget all items: nobody wants their results."""
+        self._items.clear()
 
     def arguments(self, index: int) -> list[Any]:
         """Return the arguments of an item as a worker gets them."""
@@ -241,6 +251,10 @@ class TaskSource:
         """Forget calls whose results were delivered."""
         for index in range(start, stop):
             self._tasks.pop(index, None)
+
+    def clear(self) -> None:
+        """Forget all calls: nobody wants their results."""
+        self._tasks.clear()
 
     def arguments(self, index: int) -> list[Any]:
         """Return the call as a worker gets it."""
