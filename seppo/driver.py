@@ -32,6 +32,7 @@ from seppo.core.events import (
     Policy,
     ResultsTaken,
     Wakeup,
+    WorkersJoining,
 )
 from seppo.core.scheduler import Scheduler
 from seppo.engines.base import Engine
@@ -180,6 +181,7 @@ class Driver:
         self._inbox: deque[tuple[JobHandle, Policy | None]] = deque()
         self._jobs: dict[int, JobHandle] = {}
         self._is_waiting = False
+        self._n_joining = 0
         self._stopping = False
         self.broken: Exception | None = None  # why nothing is done any more
         self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
@@ -259,8 +261,9 @@ class Driver:
         self._is_waiting = True
         events = self.engine.wait(0.0 if self._inbox or self._stopping else timeout)
         self._is_waiting = False
-        self._handle(*events)
-        for _ in range(len(self._inbox)):
+        n_waiting = len(self._inbox)  # before looking who joins: their jobs count on those
+        self._handle(*self._with_expected(events))
+        for _ in range(n_waiting):
             job, policy = self._inbox.popleft()
             if policy is not None:
                 self._open(job, policy)
@@ -274,6 +277,13 @@ class Driver:
         for job in self._jobs.values():
             if job.is_watched:
                 self._publish(job)
+
+    def _with_expected(self, events: list[Event]) -> list[Event]:
+        """Return events with how many workers are joining: no moment too early or too late."""
+        before, self._n_joining = self._n_joining, self.engine.n_joining
+        if self._n_joining > before:
+            return [WorkersJoining(self._n_joining), *events]
+        return [*events, WorkersJoining(self._n_joining)] if self._n_joining < before else events
 
     def _publish(self, job: JobHandle) -> None:
         job.completed = self._scheduler.completed(job.number)

@@ -122,6 +122,13 @@ class WorkerLost:
 
 
 @dataclass(frozen=True)
+class WorkersJoining:
+    """So many workers are connected that have not joined yet, but soon will or never will."""
+
+    count: int
+
+
+@dataclass(frozen=True)
 class WorkerDrains:
     """A worker finishes what it has begun, gives back the rest, and takes nothing new."""
 
@@ -177,6 +184,7 @@ Event = (
     | WorkerJoined
     | WorkerLost
     | WorkerDrains
+    | WorkersJoining
     | ChunkSent
     | ItemsDone
     | RestReturned

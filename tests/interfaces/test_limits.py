@@ -339,6 +339,20 @@ def test_the_time_limit_holds_for_what_runs_here(own_cluster, no_grace):
     assert list(results) == []
 
 
+def test_without_any_grace_workers_that_are_joining_are_waited_for(cluster, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import seppo\n"
+        "print(list(seppo.map_parallel(abs, [-1, -2], fallback='error')))\n"
+        "print(list(seppo.Executor().map(abs, [-3])))\n"
+    )
+    shared, cluster.extra = cluster.extra, {**cluster.extra, "SEPPO_GRACE": "0"}
+    try:
+        assert cluster.run(script).stdout == "[1, 2]\n[3]\n"
+    finally:
+        cluster.extra = shared
+
+
 # --- what makes no sense
 
 
