@@ -32,6 +32,7 @@ from seppo.core.events import (
     Policy,
     ResultsTaken,
     Wakeup,
+    WorkersJoining,
 )
 from seppo.core.scheduler import Scheduler
 from seppo.engines.base import Engine
@@ -67,11 +68,14 @@ class JobHandle:
     """A job, as seen from the thread of its caller.
 
     The counters only grow, and each has one writer: ``offered`` and ``taken`` the
-    caller, ``window`` and ``completed`` the driver.
+    caller, ``window`` and ``completed`` the driver. The caller may set ``offered``,
+    ``taken`` and ``ended`` himself, in one step with something of his own, and ``tell``
+    afterwards; before he waits, he makes sure by ``remind``.
 
     Attributes:
         offered: Items offered so far.
         taken: Results taken so far.
+        ended: Whether no more items will be offered.
         window: Items that should be offered beyond those taken.
         completed: Items that have a result or have failed.
     """
@@ -82,6 +86,7 @@ class JobHandle:
         self.sink = sink
         self.offered = 0
         self.taken = 0
+        self.ended = False
         self.window = 1
         self.completed = 0
         self.is_over = False  # written by the driver
@@ -89,7 +94,6 @@ class JobHandle:
         self.is_watched = False  # set by a caller who reads ``window`` or ``completed``
         self._driver = driver
         self._pid = os.getpid()
-        self._ended = False
         self._closed = False
         self._is_posted = False  # whether it lies in the driver's inbox
         self._seen_offered = self._seen_taken = 0
@@ -103,38 +107,48 @@ class JobHandle:
     def offer(self, count: int) -> None:
         """Say that ``count`` more items can be had from the source."""
         self.offered += count
-        self._post()
+        self.tell()
 
     def end(self) -> None:
         """Say that no more items will be offered."""
-        self._ended = True
-        self._post()
+        self.ended = True
+        self.tell()
 
     def take(self, count: int) -> None:
         """Say that the consumer took ``count`` more results."""
         self.taken += count
-        self._post()
+        self.tell()
 
     def close(self) -> None:
         """Give the job up: nobody will take another result."""
         self._closed = True
         if not self.is_over and self.is_of_this_process:
-            self._post()
+            self._driver.post(self)
 
-    def _post(self) -> None:
+    def tell(self) -> None:
+        """Have the driver look at what has changed."""
         if not self._is_posted:
-            try:
-                self._is_posted = True
-                self._driver.post(self)
-            except BaseException:  # Ctrl-C in between: the driver would never look
-                self._driver.post(self)
-                raise
+            self._is_posted = True
+            self._driver.post(self)
+
+    def remind(self) -> None:
+        """Have the driver look, if there is anything that it has not seen.
+
+        Ctrl-C may come between a change and its telling, or in the middle of that: whoever
+        is about to wait for the driver calls this.
+        """
+        if (
+            self.offered != self._seen_offered
+            or self.taken != self._seen_taken
+            or self.ended != self._seen_ended
+        ):
+            self._driver.post(self)
 
     def news(self) -> list[InputOffered | InputEnded | ResultsTaken | JobClosed]:
         """Return what the caller did since the last call; for the driver."""
         self._is_posted = False  # before the counters are read: later changes post again
         events: list[InputOffered | InputEnded | ResultsTaken | JobClosed] = []
-        ended = self._ended
+        ended = self.ended
         if self.offered > self._seen_offered:
             count = self.offered - self._seen_offered
             self._seen_offered += count
@@ -167,6 +181,7 @@ class Driver:
         self._inbox: deque[tuple[JobHandle, Policy | None]] = deque()
         self._jobs: dict[int, JobHandle] = {}
         self._is_waiting = False
+        self._n_joining = 0
         self._stopping = False
         self.broken: BaseException | None = None  # why nothing is done any more
         self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
@@ -186,11 +201,15 @@ class Driver:
             policy: What the caller asked for.
         """
         job = JobHandle(self, source, sink)
-        job._is_posted = True
-        self._inbox.append((job, policy))
-        self._wake()
-        if self.broken is not None:
-            sink(Broken(self.broken))
+        try:
+            job._is_posted = True
+            self._inbox.append((job, policy))
+            self._wake()
+            if self.broken is not None:
+                sink(Broken(self.broken))
+        except BaseException:  # Ctrl-C: nobody will ever hold the job, nor end it
+            job.close()
+            raise
         return job
 
     @property
@@ -244,8 +263,9 @@ class Driver:
         self._is_waiting = True
         events = self.engine.wait(0.0 if self._inbox or self._stopping else timeout)
         self._is_waiting = False
-        self._handle(*events)
-        for _ in range(len(self._inbox)):
+        n_waiting = len(self._inbox)  # before looking who joins: their jobs count on those
+        self._handle(*self._with_expected(events))
+        for _ in range(n_waiting):
             job, policy = self._inbox.popleft()
             if policy is not None:
                 self._open(job, policy)
@@ -253,11 +273,19 @@ class Driver:
                 self._handle(news)
                 if isinstance(news, JobClosed):
                     self._forget(job)
+                    job.source.clear()
         if deadline is not None and _now() >= deadline:
             self._handle(Wakeup())
         for job in self._jobs.values():
             if job.is_watched:
                 self._publish(job)
+
+    def _with_expected(self, events: list[Event]) -> list[Event]:
+        """Return events with how many workers are joining: no moment too early or too late."""
+        before, self._n_joining = self._n_joining, self.engine.n_joining
+        if self._n_joining > before:
+            return [WorkersJoining(self._n_joining), *events]
+        return [*events, WorkersJoining(self._n_joining)] if self._n_joining < before else events
 
     def _publish(self, job: JobHandle) -> None:
         job.completed = self._scheduler.completed(job.number)

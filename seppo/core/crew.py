@@ -47,7 +47,7 @@ class Crew:
         idle: Those without a chunk that may take one, longest waiting first.
         half: Those with one chunk that may take a second, by the job of the first.
         is_news: Whether a worker became idle since somebody last cleared this.
-        alone_since: When the last worker that takes work left.
+        alone_since: When the last worker that takes work left, or was not expected any more.
     """
 
     def __init__(self) -> None:
@@ -57,12 +57,19 @@ class Crew:
         self.is_news = False
         self.alone_since = 0.0
         self._n_draining = 0
+        self._n_joining = 0
         self._echoes: dict[int, Worker] = {}
 
     @property
     def is_alone(self) -> bool:
-        """Whether no worker will ever take another chunk."""
-        return len(self.workers) == self._n_draining
+        """Whether no worker that is here, or joining, will ever take another chunk."""
+        return len(self.workers) == self._n_draining and self._n_joining == 0
+
+    def expect(self, count: int, now: float) -> None:
+        """Take note of how many workers are joining."""
+        was_alone, self._n_joining = self.is_alone, count
+        if self.is_alone and not was_alone:
+            self.alone_since = now
 
     def join(self, name: str, now: float) -> None:
         """Welcome a worker; one that is known already stays as it is."""

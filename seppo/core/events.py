@@ -126,6 +126,13 @@ class WorkerLost:
 
 
 @dataclass(frozen=True)
+class WorkersJoining:
+    """So many workers are connected that have not joined yet, but soon will or never will."""
+
+    count: int
+
+
+@dataclass(frozen=True)
 class WorkerDrains:
     """A worker finishes what it has begun, gives back the rest, and takes nothing new."""
 
@@ -181,6 +188,7 @@ Event = (
     | WorkerJoined
     | WorkerLost
     | WorkerDrains
+    | WorkersJoining
     | ChunkSent
     | ItemsDone
     | RestReturned

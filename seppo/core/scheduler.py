@@ -52,6 +52,7 @@ from seppo.core.events import (
     WorkerDrains,
     WorkerJoined,
     WorkerLost,
+    WorkersJoining,
 )
 from seppo.core.ledger import Ledger
 from seppo.core.losses import Losses
@@ -145,6 +146,8 @@ class Scheduler:
                 self._rest_returned(event, now)
             case WorkerJoined(worker=name):
                 self._ledger.crew.join(name, now)
+            case WorkersJoining(count=count):
+                self._ledger.crew.expect(count, now)
             case WorkerDrains(worker=name):
                 self._ledger.crew.drain(name, now)
             case WorkerLost():

@@ -26,6 +26,10 @@ class Answer:
 class Engine(Protocol):
     """Commands in, events out. One thread, the driver's, calls everything but ``wake``."""
 
+    @property
+    def n_joining(self) -> int:
+        """Workers that are connected, and that ``wait`` has not told of yet."""
+
     def execute(self, order: Order, source: ItemSource | None) -> list[Event]:
         """Carry out a command, without waiting, and return what came of it at once.
 

@@ -84,6 +84,11 @@ class LocalEngine:
         """Make ``wait`` return."""
         self._events.put(None)
 
+    @property
+    def n_joining(self) -> int:
+        """None: threads are there at once."""
+        return 0
+
     def set_active(self, active: bool) -> None:
         """Do nothing: no more threads will join."""
 

@@ -97,6 +97,11 @@ class PyroEngine:
 
     # --- the driver's thread
 
+    @property
+    def n_joining(self) -> int:
+        """Workers that are connected, and that ``wait`` has not told of yet."""
+        return self._arrivals.qsize() + len(self._held)
+
     def execute(self, order: Order, source: ItemSource | None) -> list[Event]:
         """Carry out a command."""
         peer = self._peers.get(order.worker)

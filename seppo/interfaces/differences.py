@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections import deque
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import suppress
 from operator import itemgetter
 from typing import TypeVar
 
+from seppo.interfaces.caller import level_of_caller
 from seppo.payload.bundle import Bundle
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def tell_differences(bundle: Bundle) -> None:
         "what the function uses is not the same on all machines; results may differ:\n"
         + _table([HEADS, *rows]),
         RuntimeWarning,
-        stacklevel=_level(),
+        stacklevel=level_of_caller(),
     )
 
 
@@ -66,15 +66,3 @@ def _table(rows: list[tuple[str, ...]]) -> str:
         + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
-
-
-def _level() -> int:
-    level = 2
-    while True:
-        try:
-            frame = sys._getframe(level)
-        except ValueError:
-            return 2
-        if not str(frame.f_globals.get("__name__", "")).startswith("seppo."):
-            return level
-        level += 1

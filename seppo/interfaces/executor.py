@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor as StandardExecutor
 from concurrent.futures import Future, InvalidStateError
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,7 +19,6 @@ from seppo.core.events import Policy
 from seppo.driver import Broken, JobHandle, Outcome, driver_for, is_driver_thread
 from seppo.engines.base import Answer
 from seppo.errors import (
-    ConfigurationError,
     InternalError,
     NameServerError,
     NoWorkersError,
@@ -29,10 +29,13 @@ from seppo.interfaces.options import count_of, seconds_of
 from seppo.payload.batch import WHOLE, unpack_all
 from seppo.payload.outcome import Failure
 from seppo.payload.place import is_nested
-from seppo.payload.source import TaskSource
+from seppo.payload.source import PackedCall, TaskSource
 from seppo.settings import Settings
 
 log = logging.getLogger(__name__)
+
+# What the driver says, and callbacks to call, for the executor's thread.
+_Outcomes = SimpleQueue[Outcome | partial[None]]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,7 +73,7 @@ class Executor(StandardExecutor):
         task_timeout: float | None = None,
     ) -> None:
         if max_workers is not None and max_workers < 1:
-            raise ConfigurationError("max_workers", str(max_workers), "1 or more is needed")
+            raise ValueError("max_workers must be greater than 0")
         if is_nested(group):
             raise RuntimeError(
                 "inside a worker, seppo.Executor needs another group: workers that wait "
@@ -92,7 +95,7 @@ class Executor(StandardExecutor):
         if driver is None:
             raise NoWorkersError(f"no worker of group {settings.group!r} is registered")
         self._calls = _Calls(policy.task_timeout)
-        outcomes: SimpleQueue[Outcome | Future[Any]] = SimpleQueue()
+        outcomes: _Outcomes = SimpleQueue()
         self._outcomes = outcomes
         self._lock = threading.Lock()  # guards the numbering of calls and the shutdown
         self._is_shut_down = False
@@ -105,8 +108,13 @@ class Executor(StandardExecutor):
             name="seppo-collector",
             daemon=True,
         )
-        _collectors[self._collector] = self._job
-        self._collector.start()
+        try:
+            _collectors[self._collector] = self._job
+            self._collector.start()
+        except BaseException:  # Ctrl-C, or no more threads
+            _collectors.pop(self._collector, None)
+            self._job.close()
+            raise
         weakref.finalize(self, self._job.end).atexit = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -120,20 +128,22 @@ class Executor(StandardExecutor):
         future = _CallFuture(self._outcomes)
         if not self._job.is_of_this_process:  # before the lock, which the fork may have caught
             raise RuntimeError("this executor belongs to the process that made it, not to a fork")
+        self._check_open()
+        try:
+            call = PackedCall.of(fn, args, kwargs)  # user code, which may submit: without the lock
+        except SerializationError as error:
+            future.set_exception(error)
+            return future
+        except Exception as problem:
+            reason = f"{type(problem).__name__}: {problem}"
+            unsent = SerializationError(f"an argument of the call {fn!r}", reason)
+            unsent.__cause__ = problem
+            future.set_exception(unsent)
+            return future
         with self._lock:
             self._check_open()
             index = self._job.offered
-            try:
-                self._source.add(index, fn, args, kwargs)
-            except SerializationError as error:
-                future.set_exception(error)
-                return future
-            except Exception as problem:
-                reason = f"{type(problem).__name__}: {problem}"
-                unsent = SerializationError(f"an argument of the call {fn!r}", reason)
-                unsent.__cause__ = problem
-                future.set_exception(unsent)
-                return future
+            self._source.add(index, call)
             self._calls.add(index, future)
             self._job.offer(1)
         if self._calls.broken is not None:  # between the check and now
@@ -150,8 +160,13 @@ class Executor(StandardExecutor):
     ) -> Iterator[T]:
         """Return an iterator over the results in input order, as the standard map does.
 
-        ``chunksize`` is accepted and ignored: calls that wait travel together anyway.
+        ``chunksize`` is checked and ignored: calls that wait travel together anyway.
+
+        Raises:
+            ValueError: If ``chunksize`` is below 1.
         """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
         return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize, **more)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -164,9 +179,9 @@ class Executor(StandardExecutor):
         if not self._job.is_of_this_process:
             return
         with self._lock:
-            if not self._is_shut_down:
-                self._is_shut_down = True
-                self._job.end()
+            self._is_shut_down = True
+            self._job.end()  # again, should Ctrl-C have come in the middle
+            self._job.remind()
         if cancel_futures:
             self._calls.cancel_waiting()
         if wait and self._collector is not threading.current_thread():
@@ -234,22 +249,31 @@ class _Calls:
 class _CallFuture(Future[Any]):
     """A future whose callbacks run in the executor's thread, never in the driver's."""
 
-    def __init__(self, outcomes: SimpleQueue[Outcome | Future[Any]]) -> None:
+    def __init__(self, outcomes: _Outcomes) -> None:
         super().__init__()
         self._outcomes = outcomes
 
-    def _invoke_callbacks(self) -> None:
-        if self._done_callbacks and is_driver_thread():  # type: ignore[attr-defined]
-            self._outcomes.put(self)
-        else:
-            super()._invoke_callbacks()  # type: ignore[misc]
-
-    def run_callbacks(self) -> None:
-        """Run the callbacks now."""
-        super()._invoke_callbacks()  # type: ignore[misc]
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        """Have ``fn`` called with this future when it is done."""
+        super().add_done_callback(partial(_call_back, fn, self._outcomes))
 
 
-def _sink(calls: _Calls, outcomes: SimpleQueue[Outcome | Future[Any]]) -> Callable[[Outcome], None]:
+def _call_back(
+    fn: Callable[[Future[Any]], object], outcomes: _Outcomes, future: Future[Any]
+) -> None:
+    """Tell who waits for a future; later, in the executor's thread, if this is the driver's."""
+    if is_driver_thread():
+        outcomes.put(partial(_call_back, fn, outcomes, future))
+        return
+    try:
+        fn(future)
+    except BaseException:  # user code; SystemExit, too, must not end a thread of ours
+        if threading.current_thread() not in _collectors:
+            raise  # in the thread of whoever has cancelled it, or has come late
+        log.exception("exception calling callback for %r", future)
+
+
+def _sink(calls: _Calls, outcomes: _Outcomes) -> Callable[[Outcome], None]:
     """Return what the driver calls with outcomes.
 
     Plain values are settled at once, which saves a change of threads: unpacking them
@@ -267,7 +291,7 @@ def _sink(calls: _Calls, outcomes: SimpleQueue[Outcome | Future[Any]]) -> Callab
     return receive
 
 
-def _collect(outcomes: SimpleQueue[Outcome | Future[Any]], calls: _Calls) -> None:
+def _collect(outcomes: _Outcomes, calls: _Calls) -> None:
     """Settle futures until the job is over."""
     try:
         while _settle_next(outcomes.get(), calls):
@@ -279,11 +303,11 @@ def _collect(outcomes: SimpleQueue[Outcome | Future[Any]], calls: _Calls) -> Non
         _collectors.pop(threading.current_thread(), None)
 
 
-def _settle_next(outcome: Outcome | Future[Any], calls: _Calls) -> bool:
+def _settle_next(outcome: Outcome | partial[None], calls: _Calls) -> bool:
     """Settle what an outcome is about; return whether more will come."""
     match outcome:
-        case _CallFuture():
-            outcome.run_callbacks()
+        case partial():
+            outcome()
         case Deliver():
             _settle(outcome, calls)
         case FinishJob():

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from seppo.core.commands import RunHere
+from seppo.interfaces.caller import level_of_caller
+from seppo.interfaces.parts import LoopEnd
+from seppo.payload.data import provide_here
 from seppo.payload.outcome import Failure
+from seppo.payload.setup import Equipped, Setup
 from seppo.payload.source import ItemSource
+
+log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
@@ -33,6 +40,45 @@ class Deadline:
         return self._at is not None and time.monotonic() >= self._at
 
 
+class SetUpHere:
+    """What a map's options want to be there and to be done, in this process.
+
+    Args:
+        setup: What they say; None for nothing.
+        func: The function.
+    """
+
+    def __init__(self, setup: Setup | None, func: Callable[..., Any]) -> None:
+        self._setup = setup
+        self._func = func
+        self._begun: Equipped | None = None
+
+    def begin(self) -> None:
+        """Before the first item: provide what is to be there, and call the initializer.
+
+        Raises:
+            SetupError: If that fails.
+        """
+        if self._setup is None or self._begun is not None:
+            return
+        provide_here(self._setup.depends.paths)
+        equipped = self._setup.equip(self._func)
+        equipped.begin("of this process")
+        self._begun = equipped
+
+    def end(self) -> None:
+        """After the last item: call the finalizer, if the initializer was called."""
+        self._setup, begun, self._begun = None, self._begun, None
+        if begun is None or begun.finalizer is None:
+            return
+        try:
+            begun.finalizer()
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # user code; the results are there, as on a worker
+            log.warning("a finalizer has failed in this process", exc_info=True)
+
+
 class RunsHere(Iterator[R]):
     """The results of consecutive items, each computed when it is wanted.
 
@@ -42,8 +88,8 @@ class RunsHere(Iterator[R]):
         start: The first item.
         count: How many.
         return_exceptions: Hand out exceptions as values.
-        check: Called before each item; raises if there is to be no further one.
-        end_loop: Called when an item raises ``StopIteration``, which ends a loop.
+        check: Called before each item; returns whether it is to be run.
+        loop_end: Told of an item that raised ``StopIteration``.
     """
 
     def __init__(
@@ -53,41 +99,61 @@ class RunsHere(Iterator[R]):
         start: int,
         count: int,
         return_exceptions: bool,
-        check: Callable[[], None],
-        end_loop: Callable[[], None],
+        check: Callable[[], bool],
+        loop_end: LoopEnd,
     ) -> None:
         self._func = func
         self._source = source
+        self._start = self._next = start  # the next one to be fetched
+        self._stop = start + count
         self._return_exceptions = return_exceptions
         self._check = check
-        self._end_loop = end_loop
-        self._indexes = iter(range(start, start + count))
+        self._loop_end = loop_end
+        self._lock = threading.RLock()  # between threads that fetch items
+        self._fetched: Iterator[tuple[list[Any], BaseException | None]] = iter(())
 
     def __length_hint__(self) -> int:
-        return operator.length_hint(self._indexes)
+        return max(0, self._stop - self._next) + operator.length_hint(self._fetched)
 
     def __next__(self) -> R:
-        self._check()
-        for index in self._indexes:  # no call in between: several threads may come here
-            try:
-                return self._run(index)
-            except StopIteration:
-                self._end_loop()
-                raise
-            except Exception as error:
-                if not self._return_exceptions:
+        while not self._loop_end.is_due:
+            if not self._check():
+                self.stop()
+            with self._lock:
+                if operator.length_hint(self._fetched) == 0:
+                    self._fetch()
+            # Ctrl-C comes before an item is taken, or in the function, as with map().
+            for args, problem in self._fetched:
+                try:
+                    if problem is not None:
+                        raise problem
+                    return self._func(*args)
+                except Exception as error:
+                    if self._return_exceptions:
+                        return error  # type: ignore[return-value]
+                    if isinstance(error, StopIteration):
+                        self._loop_end.is_due = True
                     raise
-                return error  # type: ignore[return-value]
-            finally:
-                self._source.drop(index, index + 1)
         raise StopIteration
 
-    def _run(self, index: int) -> R:
+    def stop(self) -> None:
+        """Run no further item."""
+        self._stop, self._fetched = 0, iter(())
+
+    def _fetch(self) -> None:
+        self._source.drop(self._start, self._next)
+        if self._next >= self._stop:
+            raise StopIteration
+        item = self._arguments(self._next)
+        self._fetched, self._next = iter([item]), self._next + 1
+
+    def _arguments(self, index: int) -> tuple[list[Any], BaseException | None]:
+        """Return the arguments of an item, and what is to be raised in its place, if so."""
         args = self._source.arguments(index)
         for arg in args:
             if type(arg) is Failure:
-                raise arg.to_exception(index, "none: it was to run in this process")
-        return self._func(*args)
+                return [], arg.to_exception(index, "none: it was to run in this process")
+        return args, None
 
 
 _warned: set[tuple[str, ...]] = set()
@@ -105,5 +171,5 @@ def warn_once(order: RunHere) -> None:
         f"all workers are gone ({lost}): seppo runs the rest of this map in this process; "
         "with fallback='error' it raises NoWorkersError instead",
         RuntimeWarning,
-        stacklevel=2,
+        stacklevel=level_of_caller(),
     )

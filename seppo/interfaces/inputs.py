@@ -102,12 +102,12 @@ class Reader:
                     self.is_quick = n <= 0
                     break
             else:
-                self._end(None)
+                self._rows, job.ended = None, True
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            self._end(error)
-        job.offer(0)
+            self.error, self._rows, job.ended = error, None, True
+        job.tell()
 
     def _window(self) -> int:
         return max(1, self._job.window if self._buffersize is None else self._buffersize)
@@ -116,33 +116,32 @@ class Reader:
         """Read one item and offer it; at the end, or after an error, say that it ended.
 
         Ctrl-C may come between any two calls: the item read is kept before anything is
-        called, and offered by the next call if this one does not come to it.
+        called, and offered by the next call if this one does not come to it. That the
+        input has ended is noted in one step, here and for the driver.
         """
-        rows = self._rows
+        rows, job = self._rows, self._job
         if rows is None:
             return  # closed by another thread
-        if self._row is None:
+        row = self._row
+        if row is None:
             started = time.perf_counter()
             try:
                 for self._row in rows:
                     break
                 else:
-                    self._end(None)
-                    return
+                    self._rows, job.ended = None, True
             except KeyboardInterrupt:
                 raise  # of the person at the terminal: the loop may go on
             except BaseException as error:  # whatever the input raises comes after its items
-                self._end(error)
+                self.error, self._rows, job.ended = error, None, True
+            row = self._row
+            if row is None:
+                job.tell()
                 return
             self.is_quick = time.perf_counter() - started < QUICK
-        self._source.add(self._job.offered, self._row)
-        self._row, self._job.offered = None, self._job.offered + 1
-        self._job.offer(0)
-
-    def _end(self, error: BaseException | None) -> None:
-        self.error = error
-        self._rows = None
-        self._job.end()
+        self._source.add(job.offered, row)
+        self._row, job.offered = None, job.offered + 1
+        job.tell()
 
     def close(self) -> None:
         """Read nothing more."""

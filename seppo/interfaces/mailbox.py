@@ -20,11 +20,14 @@ class Mailbox:
     def __init__(self) -> None:
         self._outcomes: deque[Outcome] = deque()
         self._bell: SimpleQueue[None] = SimpleQueue()
+        self._is_closed = False
 
     def put(self, outcome: Outcome) -> None:
         """Leave an outcome; from any thread."""
         if not isinstance(outcome, MoreRoom):
             self._outcomes.append(outcome)
+            if self._is_closed:
+                self._outcomes.clear()
         self._bell.put(None)
 
     def first(self) -> Outcome | None:
@@ -35,8 +38,17 @@ class Mailbox:
 
     def drop(self, outcome: Outcome | None) -> None:
         """Forget an outcome, if it is the first one."""
-        if self._outcomes and self._outcomes[0] is outcome:
-            self._outcomes.popleft()
+        if outcome is not None and self.first() is outcome:
+            try:
+                self._outcomes.popleft()
+            except IndexError:  # closed by another thread
+                pass
+
+    def close(self) -> None:
+        """Let go of what is here and of what may still come, and end the wait."""
+        self._is_closed = True
+        self._outcomes.clear()
+        self._bell.put(None)
 
     def wait(self, timeout: float | None) -> None:
         """Wait until something may have changed, at most ``timeout`` seconds."""

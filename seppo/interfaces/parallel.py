@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from seppo.core.events import Policy
-from seppo.driver import Driver, driver_for
+from seppo.driver import Driver, JobHandle, driver_for
 from seppo.errors import NameServerError, NoWorkersError
+from seppo.interfaces.caller import level_of_caller
 from seppo.interfaces.here import Deadline
 from seppo.interfaces.inputs import Reader, growth_of, length_of
 from seppo.interfaces.iterator import ParallelMap
 from seppo.interfaces.mailbox import Mailbox
 from seppo.interfaces.options import MapOptions, Progress, setup_of
 from seppo.interfaces.progress import meter_for
+from seppo.interfaces.results import Results
 from seppo.interfaces.serial import SerialMap
 from seppo.payload.function import pack_function
 from seppo.payload.place import is_nested
 from seppo.payload.retry import Retry, retrying
-from seppo.payload.source import SequenceSource, StreamSource, is_sliceable
+from seppo.payload.source import ItemSource, SequenceSource, StreamSource, is_sliceable
 from seppo.settings import Settings
 
 R = TypeVar("R")
@@ -140,11 +142,11 @@ def map_parallel(
     options = replace(options, setup=setup)
     _check(func, iterables)
     if is_nested(group):
-        return SerialMap(func, iterables, options)
+        return SerialMap.over(func, iterables, options)
     settings = Settings.load(group=options.group)
     driver = _driver(settings, options.fallback)
     if driver is None:
-        return SerialMap(func, iterables, options)
+        return SerialMap.over(func, iterables, options)
     return _start(driver, settings, func, iterables, options)
 
 
@@ -195,7 +197,7 @@ def map_parallel_serial(
     setup = setup_of(depends, initializer, initargs, finalizer, cleanup)
     options = replace(options, setup=setup)
     _check(func, iterables)
-    return SerialMap(func, iterables, options)
+    return SerialMap.over(func, iterables, options)
 
 
 def _check(func: Callable[..., Any], iterables: tuple[Iterable[Any], ...]) -> None:
@@ -230,7 +232,7 @@ def _warn_once(reason: str) -> None:
             f"seppo runs this map in this process alone: {reason}. For workers, start "
             "'pyro5-ns' and 'seppo worker', or run the script with 'seppo run'",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=level_of_caller(),
         )
 
 
@@ -260,28 +262,34 @@ def _start(
         timeout=options.timeout,
         finishes_here=options.fallback == "serial",
     )
+    rows: Iterator[tuple[Any, ...]] | None = None
+    grown: Callable[[], int] | None = None
+    source: ItemSource
     if length is not None and lies_there:
-        job = driver.open(SequenceSource(function, iterables), mailbox.put, policy)
-        job.offer(length)
-        job.end()
-        return ParallelMap(
-            job,
-            mailbox,
-            length,
-            options,
-            func,
-            deadline,
-            None,
-            meter_for(options.progress, length),
-            growth_of(iterables, length),
-        )
-    source = StreamSource(function, len(iterables))
-    rows = zip(*iterables, strict=False)  # raises here what is not iterable, like map()
-    job = driver.open(source, mailbox.put, policy)
-    reader = Reader(rows, source, job, options.buffersize)
+        source, grown = SequenceSource(function, iterables), growth_of(iterables, length)
+    else:
+        rows = zip(*iterables, strict=False)  # raises here what is not iterable, like map()
+        source = StreamSource(function, len(iterables))
+    job: JobHandle | None = None
     meter = meter_for(options.progress, length)
-    result: ParallelMap[R] = ParallelMap(
-        job, mailbox, length, options, func, deadline, reader, meter
-    )
-    reader.read_first(driver.n_workers, FIRST_LOOK)
-    return result
+    try:
+        if meter is not None:
+            meter.show(0, length)
+        job = driver.open(source, mailbox.put, policy)
+        reader = None
+        if isinstance(source, StreamSource) and rows is not None:
+            reader = Reader(rows, source, job, options.buffersize)
+        results = Results(job, mailbox, length, options, func, deadline, reader, meter, grown)
+        made: ParallelMap[R] = ParallelMap.over(results)
+        if reader is not None:
+            reader.read_first(driver.n_workers, FIRST_LOOK)
+        elif length is not None:
+            job.offered, job.ended = length, True
+            job.tell()
+        return made
+    except BaseException:  # Ctrl-C, or a meter: nobody is given the map, nor can close it
+        if job is not None:
+            job.close()
+        if meter is not None:
+            meter.close()
+        raise

@@ -4,103 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from seppo.errors import MapTimeoutError
-from seppo.interfaces.here import Deadline
+from seppo.errors import MapTimeoutError, SetupError
+from seppo.interfaces.here import Deadline, SetUpHere
 from seppo.interfaces.inputs import length_of
 from seppo.interfaces.options import MapOptions
-from seppo.interfaces.progress import meter_for
-from seppo.payload.data import provide_here
+from seppo.interfaces.progress import Meter, meter_for
 from seppo.payload.retry import retrying
-from seppo.payload.setup import Equipped
 
 R = TypeVar("R")
 
 
-class SerialMap(Iterator[R], Generic[R]):
-    """Results of builtin ``map``, with what ``ParallelMap`` has besides.
+class SerialMap(map, Generic[R]):  # type: ignore[type-arg]
+    """Results of builtin ``map``, with what ``ParallelMap`` has besides."""
 
-    Args:
-        func: The function.
-        iterables: Its arguments.
-        options: Of these, ``return_exceptions``, ``progress``, ``retries``, ``timeout`` and
-            ``setup`` matter here; ``timeout`` is looked at before each item, which nothing
-            interrupts.
-    """
+    _length: int | None
+    _steps: _Steps[R] | None
 
-    def __init__(
-        self,
-        func: Callable[..., R],
-        iterables: tuple[Iterable[Any], ...],
-        options: MapOptions,
-    ) -> None:
-        self._length = length_of(iterables)
-        func = retrying(func, options.retries)
-        self._map: Iterator[R] | None
-        if options.timeout is None:
-            self._map = map(func, *iterables)
-        else:
-            self._map = _InTime(func, zip(*iterables, strict=False), options.timeout)
-        self._return_exceptions = options.return_exceptions
-        self._meter = meter_for(options.progress, self._length)
-        self._done = 0
-        self._equipped: Equipped | None = None  # what is to be done before and after
-        self._is_ready = True
-        if options.setup is not None:
-            self._equipped = options.setup.equip(func)
-            self._is_ready = False
-            provide_here(options.setup.depends.paths)
-        self._show()
+    if TYPE_CHECKING:
 
-    def __iter__(self) -> Iterator[R]:
-        is_plain = self._meter is None and not self._return_exceptions and self._equipped is None
-        if type(self._map) is map and is_plain:
-            return self._map
-        return self
+        def __next__(self) -> R: ...
 
-    def __next__(self) -> R:
-        if self._map is None:
-            raise StopIteration
-        self._show()  # before anything is taken: should it raise, nothing is lost
-        if not self._is_ready:
-            self._begin()
-        try:
-            value = next(self._map)
-        except (StopIteration, MapTimeoutError):
-            self.close()
-            raise
-        except Exception as error:
-            self._done += 1
-            if not self._return_exceptions:
-                raise
-            return error  # type: ignore[return-value]
-        self._done += 1
-        return value
+    @classmethod
+    def over(
+        cls, func: Callable[..., R], iterables: tuple[Iterable[Any], ...], options: MapOptions
+    ) -> SerialMap[R]:
+        """Return an iterator over the results.
 
-    def _begin(self) -> None:
-        """Before the first item: do what the caller wants to be done.
-
-        Raises:
-            SetupError: If that fails.
+        Args:
+            func: The function.
+            iterables: Its arguments.
+            options: Of these, ``return_exceptions``, ``progress``, ``retries``, ``timeout``
+                and ``setup`` matter here; ``timeout`` is looked at before each item, which
+                nothing interrupts.
         """
-        assert self._equipped is not None
-        try:
-            self._equipped.begin("of this process")
-        except BaseException:
-            self._equipped = None  # what has not begun is not finalized
-            self.close()
-            raise
-        self._is_ready = True
-
-    def _show(self) -> None:
-        if self._meter is not None:
-            self._meter.show(self._done, self._length)
+        length = length_of(iterables)
+        func = retrying(func, options.retries)
+        made: SerialMap[R]
+        if any((options.return_exceptions, options.progress, options.timeout, options.setup)):
+            rows = zip(*iterables, strict=False)
+            made = _Stepwise(func, rows)
+            made._steps = _Steps(func, rows, options, length)
+        else:
+            made = cls(func, *iterables)
+            made._steps = None
+        made._length = length
+        return made
 
     def __len__(self) -> int:
+        """Return how many results there are in all, taken or not.
+
+        Raises:
+            TypeError: If an input has no length.
+        """
         if self._length is None:
             raise TypeError("this map has no length: an input has none")
         return self._length
+
+    def __bool__(self) -> bool:
+        """Return True, as of ``map()``, also where there will be no results."""
+        return True
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the results of map_parallel cannot be copied or pickled")
 
     def cancel(self) -> None:
         """Stop: no further result will come."""
@@ -108,17 +75,14 @@ class SerialMap(Iterator[R], Generic[R]):
 
     def close(self) -> None:
         """Stop: no further result will come."""
-        self._map = None
-        equipped, self._equipped = self._equipped, None
-        if equipped is not None and self._is_ready and equipped.finalizer is not None:
-            equipped.finalizer()
-        if self._meter is not None:
-            self._meter.close()
-            self._meter = None
+        # The class of an object can change, unlike the iterators that ``map`` holds.
+        self.__class__ = _Stepwise
+        if self._steps is not None:
+            self._steps.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_equipped", None) is not None:
-            self.close()
+        if (steps := self.__dict__.get("_steps")) is not None:
+            steps.close()
 
     def __enter__(self) -> SerialMap[R]:
         return self
@@ -132,20 +96,73 @@ class SerialMap(Iterator[R], Generic[R]):
         self.close()
 
 
-class _InTime(Iterator[R]):
-    """What ``map`` yields, until the time is up."""
-
-    def __init__(
-        self, func: Callable[..., R], rows: Iterator[tuple[Any, ...]], timeout: float
-    ) -> None:
-        self._func = func
-        self._rows = rows
-        self._deadline = Deadline(timeout)
-        self._done = 0
+class _Stepwise(SerialMap[R]):
+    """A map in which there is more to do for each result than ``map`` does, or no result."""
 
     def __next__(self) -> R:
-        row = next(self._rows)
-        if self._deadline.has_passed:
-            raise MapTimeoutError(self._deadline.timeout or 0.0, self._done)
-        self._done += 1
-        return self._func(*row)
+        if self._steps is None:
+            raise StopIteration
+        return self._steps.take()
+
+
+class _Steps(Generic[R]):
+    """What is done for each result."""
+
+    def __init__(
+        self,
+        func: Callable[..., R],
+        rows: Iterator[tuple[Any, ...]],
+        options: MapOptions,
+        length: int | None,
+    ) -> None:
+        self._func = func
+        self._rows: Iterator[tuple[Any, ...]] | None = rows
+        self._length = length
+        self._return_exceptions = options.return_exceptions
+        self._deadline = Deadline(options.timeout)
+        self._set_up = SetUpHere(options.setup, func)
+        self._done = 0
+        self._meter: Meter | None = meter_for(options.progress, length)
+        self._show()
+
+    def take(self) -> R:
+        """Return the next result.
+
+        Raises:
+            StopIteration: If there is none, or the item raised it, which ends a loop.
+            MapTimeoutError: If the time is up.
+            SetupError: If the initializer fails.
+        """
+        if self._rows is None:
+            raise StopIteration
+        self._show()  # before anything is taken: should it raise, nothing is lost
+        try:
+            self._set_up.begin()
+        except SetupError:
+            self.close()
+            raise
+        for row in self._rows:
+            if self._deadline.has_passed:
+                self.close()
+                raise MapTimeoutError(self._deadline.timeout or 0.0, self._done)
+            self._done += 1
+            try:
+                return self._func(*row)
+            except Exception as error:
+                if not self._return_exceptions:
+                    raise
+                return error  # type: ignore[return-value]
+        self.close()
+        raise StopIteration
+
+    def _show(self) -> None:
+        if self._meter is not None:
+            self._meter.show(self._done, self._length)
+
+    def close(self) -> None:
+        """Take no further item."""
+        self._rows = None
+        self._set_up.end()
+        meter, self._meter = self._meter, None
+        if meter is not None:
+            meter.close()

@@ -17,11 +17,12 @@ import os
 import pickle
 import sys
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -66,9 +67,11 @@ class PackedFunction:
     has_setup: bool = field(default=False, compare=False)
 
 
-# id of a function -> the function (so that the id stays its own), what its pickle
-# depends on, the modules that it needs, and the pickle.
-_remembered: OrderedDict[int, tuple[Any, list[Any], frozenset[str], PackedFunction]] = OrderedDict()
+_Memory = tuple["weakref.ref[Any]", list[Any], frozenset[str], PackedFunction]
+
+# id of a function -> a reference to it that forgets it with the function (so that the id
+# stays its own), what else its pickle depends on, the modules that it needs, and the pickle.
+_remembered: OrderedDict[int, _Memory] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -86,26 +89,35 @@ def pack_function(func: Callable[..., Any], setup: Setup | None = None) -> Packe
         return _pack_with(func, setup)
     parts = dependencies(func)
     if parts is not None:
+        parts = [None if part is func else part for part in parts]  # else it would be kept
         with _lock:
             found = _remembered.get(id(func))
         if found is not None:
-            _, before, seeds, packed_function = found
+            reference, before, seeds, packed_function = found
             if len(before) == len(parts) and all(map(operator.is_, before, parts)):
                 bundle = bundle_for(seeds)
                 if bundle is not packed_function.bundle:
                     packed_function = _with_bundle(packed_function.packed, bundle)
                 with _lock:
-                    _remembered[id(func)] = (func, parts, seeds, packed_function)
+                    _remembered[id(func)] = (reference, parts, seeds, packed_function)
                     _remembered.move_to_end(id(func))
                 return packed_function
     packed, seeds = _dump(func, f"the function {_name(func)}")
     packed_function = _with_bundle(packed, bundle_for(seeds))
     if parts is not None and packed.nbytes <= LARGEST_REMEMBERED:
+        reference = weakref.ref(func, partial(_forget, id(func)))
         with _lock:
-            _remembered[id(func)] = (func, parts, seeds, packed_function)
+            _remembered[id(func)] = (reference, parts, seeds, packed_function)
             if len(_remembered) > REMEMBERED:
                 _remembered.popitem(last=False)
     return packed_function
+
+
+def _forget(number: int, reference: weakref.ref[Any]) -> None:
+    # Without the lock: the collector may call this anywhere, also while the lock is held.
+    found = _remembered.get(number)
+    if found is not None and found[0] is reference:
+        _remembered.pop(number, None)
 
 
 def _dump(obj: Any, what: str) -> tuple[Packed, frozenset[str]]:

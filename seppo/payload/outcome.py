@@ -51,6 +51,7 @@ class Failure:
         traceback: The formatted traceback of where it was raised; empty for none.
         pickled: The exception itself, or None where it cannot travel.
         why: Why it cannot.
+        ends_map: Whether it is not an item's, but of a worker that could not be made ready.
     """
 
     type_name: str
@@ -58,6 +59,7 @@ class Failure:
     traceback: str = ""
     pickled: bytes | None = None
     why: str = ""
+    ends_map: bool = False
 
     @classmethod
     def of(cls, error: BaseException, skip: int = 0) -> Failure:

@@ -192,12 +192,14 @@ class Pickler:
         Raises:
             Exception: Whatever the object's own reduction raises.
         """
-        self._file.seek(0)
-        self._file.truncate()
-        self._buffers.clear()
-        self._pickler.clear_memo()
-        self._pickler.dump(obj)
-        return Packed(self._file.getvalue(), tuple(self._buffers))
+        try:
+            self._pickler.dump(obj)
+            return Packed(self._file.getvalue(), tuple(self._buffers))
+        finally:  # keep nothing: the memo refers to all that was pickled
+            self._pickler.clear_memo()
+            self._buffers.clear()
+            self._file.seek(0)
+            self._file.truncate()
 
 
 def dump(obj: Any, seen: set[str] | None = None) -> Packed:

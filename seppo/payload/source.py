@@ -12,6 +12,7 @@ import pickle
 import reprlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from seppo.payload.batch import (
     pack_whole,
     unpack_all,
 )
+from seppo.payload.bundle import Bundle
 from seppo.payload.function import (
     PackedFunction,
     dependencies,
@@ -54,6 +56,9 @@ class ItemSource(Protocol):
 
     def drop(self, start: int, stop: int) -> None:
         """Forget items whose results were delivered."""
+
+    def clear(self) -> None:
+        """Forget all items: nobody wants their results."""
 
     def arguments(self, index: int) -> list[Any]:
         """Return the arguments of an item as a worker gets them; a ``Failure`` for one that
@@ -109,6 +114,9 @@ class SequenceSource:
 
     def drop(self, start: int, stop: int) -> None:
         """Do nothing: the sequences are the caller's."""
+
+    def clear(self) -> None:
+        """Do nothing, as above."""
 
     def arguments(self, index: int) -> list[Any]:
         """Return the arguments of an item as a worker gets them."""
@@ -175,6 +183,10 @@ class StreamSource:
         for index in range(start, stop):
             self._items.pop(index, None)
 
+    def clear(self) -> None:
+        """Forget all items: nobody wants their results."""
+        self._items.clear()
+
     def arguments(self, index: int) -> list[Any]:
         """Return the arguments of an item as a worker gets them."""
         return _arguments(self.pack(index, index + 1), index)
@@ -192,6 +204,56 @@ def _join_column(values: list[Any]) -> Batch:
     return join([v if type(v) is Packed else Packed(pickle.dumps(v, 5)) for v in values])
 
 
+# Picklers that no call is using, and the sets in which they note modules: making one takes
+# longer than packing a call.
+_spare: list[tuple[Pickler, set[str]]] = []
+
+
+@dataclass(frozen=True)
+class PackedCall:
+    """One call, as it travels.
+
+    Attributes:
+        task: The function and its arguments.
+        bundle: The modules that the function needs.
+        seen: The names of modules that the arguments need.
+    """
+
+    task: Packed
+    bundle: Bundle
+    seen: frozenset[str]
+
+    @classmethod
+    def of(cls, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PackedCall:
+        """Return a call packed, with what it refers to as that is now.
+
+        It runs user code, which may do so again, or wait for another thread that does: so
+        there is no lock, and no pickler that another call is using.
+
+        Raises:
+            Exception: Whatever pickling it raises.
+        """
+        function = pack_function(func)
+        packed = function.packed
+        if packed.buffers or packed.nbytes > SMALL_FUNCTION or dependencies(func) is None:
+            task = func, args, kwargs  # big, or with a state of its own, which each call gets
+        elif not kwargs and is_plain(args):
+            plain = Packed(pickle.dumps((packed.data, args, kwargs), 5))
+            return cls(plain, function.bundle, frozenset())
+        else:
+            task = packed.data, args, kwargs
+        try:
+            pickler, seen = _spare.pop()
+        except IndexError:
+            seen = set()
+            pickler = Pickler(copy_buffers=True, seen=seen)
+        with own_modules_by_value():
+            made = cls(pickler.dump(task), function.bundle, frozenset(seen))
+        seen.clear()
+        _spare.append((pickler, seen))
+        return made
+
+
 class TaskSource:
     """Single calls, each with its own function: what an executor is given.
 
@@ -206,32 +268,14 @@ class TaskSource:
         self.function = pack_function(run_task)
         self._begin = begin
         self._tasks: dict[int, Packed] = {}
-        self._seen: set[str] = set()  # modules that arguments need
         self._bundle = self.function.bundle  # of the last call's function
-        self._pickler = Pickler(copy_buffers=True, seen=self._seen)
 
-    def add(self, index: int, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Keep a call; not for two threads at once.
-
-        Raises:
-            Exception: Whatever pickling it raises.
-        """
-        function = pack_function(func)
-        packed = function.packed
-        if packed.buffers or packed.nbytes > SMALL_FUNCTION or dependencies(func) is None:
-            # Big, or with a state of its own, which each call gets afresh.
-            with own_modules_by_value():
-                task = self._pickler.dump((func, args, kwargs))
-        elif not kwargs and is_plain(args):
-            task = Packed(pickle.dumps((packed.data, args, kwargs), 5))
-        else:
-            with own_modules_by_value():
-                task = self._pickler.dump((packed.data, args, kwargs))
-        if self._seen or function.bundle is not self._bundle:
-            self._bundle = function.bundle
-            self.function = renew(self.function, self._seen | self._bundle.seeds)
-            self._seen.clear()
-        self._tasks[index] = task
+    def add(self, index: int, call: PackedCall) -> None:
+        """Keep a call; not for two threads at once. Runs no user code."""
+        if call.seen or call.bundle is not self._bundle:
+            self._bundle = call.bundle
+            self.function = renew(self.function, call.seen | self._bundle.seeds)
+        self._tasks[index] = call.task
 
     def pack(self, start: int, stop: int) -> tuple[Batch, ...]:
         """Return the calls ``start`` to ``stop``; a cancelled one as a failure."""
@@ -241,6 +285,10 @@ class TaskSource:
         """Forget calls whose results were delivered."""
         for index in range(start, stop):
             self._tasks.pop(index, None)
+
+    def clear(self) -> None:
+        """Forget all calls: nobody wants their results."""
+        self._tasks.clear()
 
     def arguments(self, index: int) -> list[Any]:
         """Return the call as a worker gets it."""

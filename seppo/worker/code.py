@@ -21,7 +21,7 @@ import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from seppo.errors import ProtocolError, SetupError
@@ -241,7 +241,8 @@ class CodeStore:
         except BaseException as error:  # user code: any module may be imported
             if is_for_us(error):
                 raise
-            return Failure.of(error, skip=1)
+            failure = Failure.of(error, skip=1)
+            return replace(failure, ends_map=isinstance(error, SetupError))
         place.funcs[digest] = func
         while len(place.funcs) > MOST_FUNCTIONS:
             del place.funcs[next(iter(place.funcs))]
@@ -360,4 +361,5 @@ class CodeStore:
 
 
 def _setup_failure(what: str, reason: str) -> Failure:
-    return Failure.of(SetupError(current_worker() or "?", what, reason))
+    failure = Failure.of(SetupError(current_worker() or "?", what, reason))
+    return replace(failure, ends_map=True)

@@ -10,6 +10,7 @@ from seppo.core.events import (
     Wakeup,
     WorkerJoined,
     WorkerLost,
+    WorkersJoining,
 )
 
 
@@ -41,6 +42,27 @@ def test_a_job_without_workers_has_no_more_time_than_others():
     s = scheduler_with(grace=20.0)
     open_job(s, 1, timeout=5.0)
     assert s.handle(Wakeup(), now=5.0)[0].timed_out
+
+
+def test_workers_that_are_joining_are_waited_for():
+    s = scheduler_with(grace=0.0)
+    s.handle(WorkersJoining(2), now=1.0)
+    assert open_job(s, 4, now=1.0) == []
+    s.handle(WorkersJoining(1), now=1.5)
+    assert s.handle(Wakeup(), now=90.0) == []
+    assert sent(s.handle(WorkerJoined("a"), now=91.0))
+    s.handle(WorkersJoining(0), now=91.0)
+    assert isinstance(s.handle(WorkerLost("a", "gone"), now=92.0)[0], FailJob)
+
+
+def test_the_grace_begins_when_no_worker_is_expected_any_more():
+    s = scheduler_with(grace=5.0)
+    s.handle(WorkersJoining(1), now=1.0)
+    open_job(s, 4, now=1.0)
+    assert s.handle(WorkersJoining(0), now=30.0) == []
+    assert s.next_deadline() == 35.0
+    assert s.handle(Wakeup(), now=34.0) == []
+    assert isinstance(s.handle(Wakeup(), now=35.0)[0], FailJob)
 
 
 # --- what is left to the caller

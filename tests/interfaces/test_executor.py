@@ -4,10 +4,12 @@ import concurrent.futures
 import itertools
 import threading
 import time
+import weakref
 
 import pytest
 import userland
 from cluster import wait_until
+from interrupts import Interrupt, deadline
 
 import seppo
 
@@ -188,3 +190,112 @@ def test_callbacks_may_wait_for_other_futures(executor):
     for _ in range(20):
         executor.submit(userland.square, 2).add_done_callback(chain)
     wait_until(lambda: found == [16] * 20, "the chained results")
+
+
+# --- what arguments and callbacks do
+
+
+class Submits:
+    """Submits a call while it is pickled, here or in another thread, and waits for it."""
+
+    executor = None
+
+    def __init__(self, in_thread):
+        self.in_thread = in_thread
+
+    def __reduce__(self):
+        found = []
+
+        def submit():
+            found.append(Submits.executor.submit(userland.square, 3).result(20))
+
+        if self.in_thread:
+            thread = threading.Thread(target=submit)
+            thread.start()
+            thread.join(20)
+        else:
+            submit()
+        return int, tuple(found)
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_an_argument_may_submit_while_it_is_pickled(executor, monkeypatch, in_thread):
+    monkeypatch.setattr(Submits, "executor", executor)
+    with deadline():
+        future = executor.submit(userland.add, Submits(in_thread), 1)
+        assert future.result(20) == 10
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, ValueError])
+@pytest.mark.parametrize("value", [2, [2]], ids=["plain", "packed"])
+def test_a_callback_that_raises_anything_harms_nobody(executor, error, value, caplog):
+    def fails(future):
+        raise error("mine")
+
+    def late(x):
+        time.sleep(0.1)
+        return x
+
+    called = []
+    future = executor.submit(late, value)
+    future.add_done_callback(fails)
+    future.add_done_callback(called.append)
+    assert future.result(20) == value
+    wait_until(lambda: called, "the callback after it")
+    assert executor.submit(userland.square, 4).result(20) == 16
+    assert "exception calling callback" in caplog.text
+
+
+@pytest.mark.parametrize("value", [2, [2]], ids=["plain", "packed"])
+def test_what_was_submitted_is_let_go_of_when_it_is_done(executor, value):
+    class Thing:
+        def method(self, *args):
+            return value
+
+    def calls(x, thing):
+        return value
+
+    thing, other = Thing(), Thing()
+    references = [weakref.ref(each) for each in (thing, other, calls)]
+    futures = [executor.submit(thing.method, [other]), executor.submit(calls, 1, other)]
+    assert [future.result(20) for future in futures] == [value, value]
+    del thing, other, calls
+    wait_until(lambda: not any(each() for each in references), "the end of all that was sent")
+
+
+# --- arguments that make no sense
+
+
+def test_messages_are_those_of_the_standard_library(executor):
+    with concurrent.futures.ProcessPoolExecutor(1) as standard:
+        for chunksize in (0, -1):
+            with pytest.raises(ValueError, match="chunksize") as expected:
+                standard.map(abs, [1], chunksize=chunksize)
+            with pytest.raises(ValueError, match="chunksize") as found:
+                executor.map(abs, [1], chunksize=chunksize)
+            assert str(found.value) == str(expected.value)
+    for max_workers in (0, -3):
+        with pytest.raises(ValueError, match="max_workers") as expected:
+            concurrent.futures.ThreadPoolExecutor(max_workers)
+        with pytest.raises(ValueError, match="max_workers") as found:
+            seppo.Executor(max_workers)
+        assert str(found.value) == str(expected.value)
+
+
+# --- Ctrl-C
+
+
+def test_ctrl_c_anywhere_in_shutdown_is_made_good_by_the_next_one(cluster):
+    for n in itertools.count(1):
+        executor = seppo.Executor()
+        future = executor.submit(userland.square, 3)
+        with deadline(), Interrupt(n) as interrupt:
+            try:
+                executor.shutdown()
+            except KeyboardInterrupt:
+                pass
+        with deadline():
+            executor.shutdown()
+        assert future.result(0) == 9
+        if interrupt.is_due:
+            break

@@ -72,6 +72,40 @@ def test_lambdas_and_closures_can_be_tried_again(cluster):
     assert list(seppo.map_parallel(lambda x: factor * x, [1, 2], retries=2)) == [3, 6]
 
 
+# --- exceptions of items that look like ours
+
+
+def raises_ours(x):
+    if x == 1:
+        raise seppo.SetupError("mine", "the item", "its own")
+    if x == 2:
+        raise seppo.MapTimeoutError(7.0)
+    if x == 4:
+        raise StopIteration
+    return x
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": 60.0}, {"progress": lambda done, total: None}])
+def test_what_an_item_raises_is_its_own(a_map, options):
+    results = a_map(raises_ours, range(6), **options)
+    assert next(results) == 0
+    with pytest.raises(seppo.SetupError, match="its own"):
+        next(results)
+    with pytest.raises(seppo.MapTimeoutError) as caught:
+        next(results)
+    assert caught.value.seconds == 7.0
+    assert list(results) == [3]
+    assert list(results) == [5]
+
+
+def test_what_an_item_raises_can_be_its_value(a_map):
+    found = list(a_map(raises_ours, range(6), return_exceptions=True))
+    assert found[::3] == [0, 3]
+    assert list(map(type, found[1:3])) == [seppo.SetupError, seppo.MapTimeoutError]
+    assert type(found[4]) is StopIteration
+    assert found[5] == 5
+
+
 # --- time for the whole map
 
 
@@ -93,8 +127,8 @@ def test_a_loop_over_a_map_that_takes_too_long_ends(cluster):
 
 def test_a_map_that_is_done_in_time_can_be_read_later(cluster):
     with seppo.map_parallel(userland.square, range(50), timeout=20.0) as results:
-        wait_until(lambda: results._job.is_over, "the end of the job")
-        results._deadline._at = time.monotonic() - 1
+        wait_until(lambda: results._results._job.is_over, "the end of the job")
+        results._results._deadline._at = time.monotonic() - 1
         assert list(results) == [x * x for x in range(50)]
 
 
@@ -207,6 +241,61 @@ def outcomes(results):
             found.append(error)
 
 
+PREPARED = None
+
+
+def prepare(value):
+    global PREPARED
+    PREPARED = value
+
+
+def uses_all(x):
+    time.sleep(0.05)
+    return PREPARED, seppo.data_path("told.txt").read_text(), os.getpid()
+
+
+@pytest.mark.parametrize("as_iterator", [False, True])
+def test_the_rest_is_run_here_with_all_that_was_to_be_there(
+    own_cluster, no_grace, tmp_path, as_iterator
+):
+    cluster = own_cluster(1)
+    (tmp_path / "told.txt").write_text("told")
+    ends = tmp_path / "ends"
+    results = seppo.map_parallel(
+        uses_all,
+        iter(range(30)) if as_iterator else range(30),
+        depends=[tmp_path / "told.txt"],
+        initializer=prepare,
+        initargs=["ready"],
+        finalizer=lambda: userland.appends(ends, os.getpid()),
+        retries_on_loss=5,
+    )
+    assert next(results)[:2] == ("ready", "told")
+    end(cluster.workers)
+    with pytest.warns(RuntimeWarning, match="all workers are gone") as caught:
+        found = [each for each in outcomes(results) if type(each) is tuple]
+    assert caught[0].filename == __file__
+    assert {each[:2] for each in found} == {("ready", "told")}
+    assert os.getpid() in {each[2] for each in found}
+    assert str(os.getpid()) in ends.read_text().split()
+
+
+def test_an_initializer_that_fails_here_ends_the_map(own_cluster, no_grace):
+    home = os.getpid()
+
+    def fails_at_home():
+        if os.getpid() == home:
+            raise OSError("no device")
+
+    cluster = own_cluster(1)
+    results = seppo.map_parallel(time.sleep, [0.05] * 100, initializer=fails_at_home)
+    assert next(results) is None
+    end(cluster.workers)
+    with pytest.warns(RuntimeWarning), pytest.raises(seppo.SetupError, match="no device"):
+        outcomes(results)
+    assert list(results) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("as_iterator", [False, True])
 def test_the_rest_is_run_here_but_nothing_that_may_have_killed_a_worker(
@@ -256,6 +345,20 @@ def test_the_time_limit_holds_for_what_runs_here(own_cluster, no_grace):
     with pytest.warns(RuntimeWarning), pytest.raises(seppo.MapTimeoutError):
         outcomes(results)
     assert list(results) == []
+
+
+def test_without_any_grace_workers_that_are_joining_are_waited_for(cluster, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import seppo\n"
+        "print(list(seppo.map_parallel(abs, [-1, -2], fallback='error')))\n"
+        "print(list(seppo.Executor().map(abs, [-3])))\n"
+    )
+    shared, cluster.extra = cluster.extra, {**cluster.extra, "SEPPO_GRACE": "0"}
+    try:
+        assert cluster.run(script).stdout == "[1, 2]\n[3]\n"
+    finally:
+        cluster.extra = shared
 
 
 # --- what makes no sense

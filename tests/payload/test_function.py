@@ -1,5 +1,6 @@
 """Functions are packed once, and again when anything they depend on has changed."""
 
+import gc
 import math
 import pickle
 
@@ -7,6 +8,7 @@ import numpy
 import pytest
 import userland
 
+from seppo.payload import function
 from seppo.payload.function import dependencies, load_function, pack_function
 from seppo.payload.serialize import load
 
@@ -147,3 +149,21 @@ def test_a_wrapper_that_claims_another_module_is_packed_by_what_it_is(monkeypatc
     assert load(pack_function(caller).packed)(0) == 1
     monkeypatch.setitem(globals(), "LEVEL", 20)
     assert load(pack_function(caller).packed)(0) == 20
+
+
+def pack_two_and_drop_them():
+    def calls_itself(x):
+        return x and calls_itself(x - 1)
+
+    funcs = [lambda x: x + 1, calls_itself]
+    for func in funcs:
+        assert pack_function(func) is pack_function(func)
+    numbers = {id(func) for func in funcs}
+    assert numbers <= set(function._remembered)
+    return numbers
+
+
+def test_a_function_that_was_packed_is_let_go_of():
+    numbers = pack_two_and_drop_them()
+    gc.collect()
+    assert not numbers & set(function._remembered)

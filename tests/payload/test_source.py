@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import pickle
+import weakref
 
 import hostile
 import numpy as np
@@ -13,6 +15,7 @@ from seppo.payload.function import pack_function
 from seppo.payload.outcome import Failure
 from seppo.payload.serialize import OUT_OF_BAND, load
 from seppo.payload.source import (
+    PackedCall,
     SequenceSource,
     StreamSource,
     TaskSource,
@@ -210,7 +213,7 @@ def test_items_can_be_packed_again_until_they_are_dropped():
 def test_calls_are_packed_when_they_are_added():
     source = TaskSource(lambda index: True)
     numbers = [1, 2]
-    source.add(0, sum, (numbers,), {"start": 10})
+    source.add(0, PackedCall.of(sum, (numbers,), {"start": 10}))
     numbers.append(3)
     (task,) = values(source.pack(0, 1)[0])
     assert run_task(task) == 13
@@ -226,17 +229,44 @@ def test_a_call_that_was_cancelled_is_a_failure():
 
     source = TaskSource(begin)
     for index in range(3):
-        source.add(index, abs, (-index,), {})
+        source.add(index, PackedCall.of(abs, (-index,), {}))
     got = values(source.pack(0, 3)[0])
     assert asked == [0, 1, 2]
     assert type(got[1]) is Failure
     assert run_task(got[2]) == 2
 
 
-def test_a_call_that_cannot_travel_raises_where_it_is_added():
-    source = TaskSource(lambda index: True)
+def test_a_call_that_cannot_travel_raises_where_it_is_packed():
     with pytest.raises(hostile.Oops):
-        source.add(0, abs, (hostile.RaisesAtPickling(),), {})
+        PackedCall.of(abs, (hostile.RaisesAtPickling(),), {})
+
+
+def test_a_call_may_be_packed_while_another_one_is():
+    class Nested:
+        def __reduce__(self):
+            inner = PackedCall.of(len, ([1, 2, 3],), {})
+            return tuple, ([inner.task.data],)
+
+    outer = PackedCall.of(abs, (Nested(), [4]), {})
+    source = TaskSource(lambda index: True)
+    source.add(0, outer)
+    (_, args, _) = values(source.pack(0, 1)[0])[0]
+    assert args[1] == [4]
+    assert run_task(pickle.loads(args[0][0])) == 3
+
+
+def test_nothing_that_was_packed_is_kept():
+    class Thing:
+        def method(self):
+            return 1
+
+    thing = Thing()
+    stream = StreamSource(FUNCTION, 1)
+    stream.add(0, (thing,))
+    PackedCall.of(thing.method, ([thing],), {})
+    reference = weakref.ref(thing)
+    del thing
+    assert reference() is None
 
 
 # --- items that no worker runs
