@@ -2,7 +2,7 @@
 
 Over any ten seconds, their shares differ by a quarter at most, and by one item, which
 cannot be cut. Nobody knows beforehand what an item will take: where that has just changed,
-or the job is new, all workers may have begun one before the first of them tells.
+or the job is new, all workers may have begun one more before the first of them tells.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class ShareRecord:
                 less, more = sorted(sum(self._work[job, s] for s in seconds) for job in pair)
                 item = max(self._longest[job] for job in pair)
                 if not all(self._is_steady(job, start) for job in jobs):
-                    item *= n_workers
+                    item *= 1 + n_workers
                 if less < (1 - UNEVEN) * more - item:
                     fail(
                         f"from {start} s to {start + WINDOW} s jobs {pair[0]} and {pair[1]} "

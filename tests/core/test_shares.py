@@ -151,6 +151,16 @@ def test_an_item_that_runs_for_long_is_charged_meanwhile():
     assert len(others) < 4  # without that each worker would run one by now
 
 
+def test_a_job_of_which_nothing_is_known_does_not_take_every_worker():
+    workers = Workers("a", "b", "c", "d", seconds={1: 0.1, 2: 60.0})
+    open_job(workers.s, 10**6, job=1)
+    workers.run(until=10.0)
+    open_job(workers.s, 10**6, job=2, now=10.0)
+    workers.run(until=20.0)
+    running = [worker.first.job.number for worker in workers.s._workers.values()]
+    assert 1 in running
+
+
 def test_time_in_which_the_client_stood_still_is_nobodys():
     s = scheduler_with("a", "b")
     open_job(s, 100, chunksize=1)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from days import hard_day, rough_day
+from mutants import with_part
 
 from seppo.core import commands as do
 from seppo.core.assignment import Assignment
@@ -17,19 +18,6 @@ from seppo.core.watch import Watch
 from seppo.testing import SimulationError
 
 SEEDS = 150  # within which a mistake must show
-
-
-def with_part(name, kind):
-    """Return a scheduler in which one part has the mistakes of ``kind``."""
-
-    class Mutant(Scheduler):
-        def __init__(self, grace=20.0):
-            super().__init__(grace)
-            part = getattr(self, name)
-            part.__class__ = kind
-
-    Mutant.__name__ = kind.__name__
-    return Mutant
 
 
 # --- losses

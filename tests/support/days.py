@@ -2,9 +2,10 @@
 
 import math
 import random
+from functools import partial
 
 from seppo.core.events import Policy
-from seppo.testing import Faults, SimulatedCluster
+from seppo.testing import Faults, SimulatedCluster, SimulatedJob
 
 ROUGH = Faults(life=1.5, undead=0.5, rejoin=0.3, talk=0.7, silence=1.5, repeat=0.3)
 
@@ -85,3 +86,44 @@ def hard_day(seed, **arguments):
     kinds = [rnd.choice([1e-4, 0.01, 0.1, 0.8, 2.5]) for _ in range(2)]
     costs = [rnd.choice(kinds) * rnd.lognormvariate(0, 0.5) for _ in range(n_items)]
     return SimulatedCluster(n_items, costs.__getitem__, **{**options, **arguments})
+
+
+def shared_day(seed, **arguments):
+    """Jobs that change what their items cost, come late, and have nothing to do at times."""
+    rnd = random.Random(seed)
+    kinds = [0.005, 0.03, 0.1, 0.7, 3.0]
+    jobs = []
+    for _ in range(rnd.choice([2, 3, 5])):
+        early, late = rnd.choice(kinds), rnd.choice(kinds)
+        cost = rnd.choice(
+            [
+                partial(_changing_cost, early, late, rnd.choice([0, 60])),
+                partial(_changing_cost, 1e-5, late, 5000),  # full chunks turn long
+                partial(_mixed_cost, max(early / 10, 0.003), early, rnd.choice([3, 20])),
+            ]
+        )
+        opens_at = rnd.choice([0.0, 0.0, rnd.uniform(0, 15)])
+        jobs.append(SimulatedJob(10**7, cost, opens_at=opens_at))
+    for _ in range(rnd.choice([0, 0, 1, 2])):
+        policy = Policy(ordered=False, taken_on_delivery=True, duplicate=False)
+        cost = partial(_changing_cost, 0.0, rnd.choice(kinds), 0)
+        burst, pause = rnd.choice([1, 4, 30]), rnd.choice([0.1, 3.0])
+        opens_at = rnd.uniform(0, 5)
+        jobs.append(SimulatedJob(10**6, cost, policy, opens_at, burst, pause))
+    options = {
+        "jobs": jobs,
+        "n_workers": rnd.choice([1, 2, 3, 6]),
+        "seed": seed,
+        "leave_at": 30.0,
+        "max_steps": 10**7,
+        "audit_every": 1000,
+    }
+    return SimulatedCluster(**{**options, **arguments})
+
+
+def _changing_cost(early, late, change, index):
+    return early if index < change else late
+
+
+def _mixed_cost(short, long, every, index):
+    return long if index % every == 0 else short
