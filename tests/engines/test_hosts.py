@@ -14,6 +14,7 @@ import userland
 from engine_client import EngineClient
 from processes import (
     CREDENTIALS,
+    KEEPING,
     PATIENCE,
     NameServerProcess,
     SupervisorProcess,
@@ -25,7 +26,7 @@ from seppo.core.events import RestReturned, Verdict, WorkerDrains, WorkerLost
 from seppo.payload.outcome import Failure
 
 NUMBERS = itertools.count()
-SOON = "import seppo.worker.supervisor as s; s.STUCK = s.OVERDUE = 0.5; s.WATCH = 0.1"
+SOON = f"import seppo.worker.supervisor as s; s.STUCK = s.OVERDUE = 0.5; s.WATCH = 0.1; {KEEPING}"
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def nameserver():
 @pytest.fixture(scope="module")
 def shared(nameserver):
     """A supervisor of one worker, which is started again after each death."""
-    with SupervisorProcess(nameserver, 1, "shared", group="default") as supervisor:
+    with SupervisorProcess(nameserver, 1, "shared", first=KEEPING) as supervisor:
         yield supervisor
 
 
@@ -235,7 +236,7 @@ def test_a_worker_can_be_killed_once_it_is_frozen(nameserver, lab):
         wait_until(lambda: busy(client), what="the item runs")
         client.kill(7)
         client.run(8, abs, [-1])
-        client.wait_for(RestReturned, 2)  # a second later at the latest
+        client.wait_for(RestReturned, 2)  # five seconds later at the latest
         freeze(pid)
         client.kill(7)
         assert client.loss().verdict.attempt == 7

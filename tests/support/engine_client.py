@@ -46,7 +46,7 @@ class EngineClient:
 
     def wait(self, condition: Callable[[], Any]) -> Any:
         """Return a condition's value once it is true; meanwhile the engine works."""
-        return wait_until(lambda: (self.turn(), condition())[1], str(self.events[-5:]))
+        return wait_until(lambda: (self.turn(), condition())[1], lambda: str(self.events[-5:]))
 
     def wait_for(self, kind: type, count: int = 1) -> list[Any]:
         """Return events of a kind, once there are so many."""

@@ -8,7 +8,14 @@ import time
 
 import pytest
 from engine_client import EngineClient
-from processes import PATIENCE, NameServerProcess, SupervisorProcess, is_running, wait_until
+from processes import (
+    KEEPING,
+    PATIENCE,
+    NameServerProcess,
+    SupervisorProcess,
+    is_running,
+    wait_until,
+)
 
 from seppo.core.events import ItemsDone, RestReturned, Verdict, WorkerLost
 from seppo.errors import TaskTimeoutError
@@ -23,7 +30,7 @@ def nameserver():
 
 @pytest.fixture(scope="module")
 def supervisor(nameserver):
-    with SupervisorProcess(nameserver, 1, "limits") as supervisor:
+    with SupervisorProcess(nameserver, 1, "limits", first=KEEPING) as supervisor:
         yield supervisor
 
 
@@ -56,7 +63,6 @@ def test_an_item_over_its_limit_fails_and_the_others_run(client, supervisor):
     (pid,) = supervisor.pids()
     func = lambda x: (time.sleep(60) if x == 2 else None, x)[1]  # noqa: E731
     client.run(7, func, range(5), task_timeout=0.3)
-    # It gives back what has not begun once an item takes longer than a second.
     client.wait(lambda: len(client.outcomes(7)) == 5)
     assert list(map(outcome, client.outcomes(7))) == [0, 1, OVER, 3, 4]
     error = client.outcomes(7)[2].to_exception(2, "w")

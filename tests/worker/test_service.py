@@ -95,7 +95,7 @@ class Client:
             found = [message for message in self.heard if isinstance(message, kind)]
             return found if len(found) >= count else []
 
-        return wait_until(enough, str(self.heard))
+        return wait_until(enough, lambda: str(self.heard))
 
     def outcomes(self, attempt: int, count: int) -> list[Any]:
         """Return the outcomes of an attempt, once there are so many."""
@@ -111,7 +111,7 @@ class Client:
             ]
             return found if len(found) >= count else []
 
-        return wait_until(enough, str(self.heard))
+        return wait_until(enough, lambda: str(self.heard))
 
     def close(self) -> None:
         self.stream.close()
