@@ -42,8 +42,10 @@ class Account:
 
     def keep(self, attempt: int, part: float) -> None:
         """Give back the charge of an attempt except for this part of it."""
-        if attempt in self._charges:
-            self.charge(attempt, self._charges[attempt] * part)
+        charge = self._charges.get(attempt)
+        if charge is not None:
+            self._charged -= charge * (1 - part)
+            self._charges[attempt] = charge * part
 
     def drop(self, attempt: int) -> None:
         """Give back the whole charge of an attempt."""

@@ -50,7 +50,7 @@ class Assignment:
                 if self.due is None or worker.paused_until < self.due:
                     self.due = worker.paused_until
                 continue
-            job = self._next_for(worker, ready)
+            job = self._shares.next_for(worker.name, ready)
             if job is None:
                 break  # idle workers are alike: no other fits either
             self._send(worker, job, now, commands)
@@ -65,7 +65,7 @@ class Assignment:
         n_workers = len(self._ledger.crew.workers)
         certain = [job for job in ready if job.has_certain_work(n_workers)]
         for worker in self._half_busy() if certain else ():
-            job = self._next_for(worker, certain)
+            job = self._shares.next_for(worker.name, certain)
             if job is None:
                 continue
             if not job.may_wait:
@@ -88,10 +88,6 @@ class Assignment:
             for worker in workers.values()
             if not worker.is_stuck
         ]
-
-    def _next_for(self, worker: Worker, jobs: list[Job]) -> Job | None:
-        fitting = [job for job in jobs if job.takes_worker(worker.name)]
-        return self._shares.poorest(fitting) if fitting else None
 
     def _send(self, worker: Worker, job: Job, now: float, commands: list[Command]) -> None:
         start, stop, is_suspect = job.cut(len(self._ledger.crew.workers))

@@ -96,7 +96,7 @@ class Recall:
 
     def _for_other_jobs(self, now: float, commands: list[Command]) -> None:
         asking = self._shares.asking
-        if not asking or len(self._ledger.jobs) < 2 or not self._ledger.recallable:
+        if len(self._ledger.jobs) < 2 or not asking or not self._ledger.recallable:
             self._long_due = None
             return
         if now < self._long_looked_at + LONG_PAUSE:

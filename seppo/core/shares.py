@@ -38,9 +38,10 @@ class Shares:
         if now > self._looked_at + LATE:
             self._due = now + PAUSE  # what workers have said meanwhile is read first
         self._looked_at = now
-        if ready and now >= self._due and self._is_shared(ready):
+        if now >= self._due:
             self._due = now + PAUSE
-            self._charge_overdue(now)
+            if ready and self._is_shared(ready):
+                self._charge_overdue(now)
         if new := [job for job in ready if job not in self.asking]:
             level = self._level([job for job in ready if job in self.asking], now)
             for job in new:
@@ -50,9 +51,15 @@ class Shares:
         """Take note of who has work left, now that workers have been given theirs."""
         self.asking = [job for job in ready if not job.is_at_limit]
 
+    def next_for(self, worker: str, jobs: list[Job]) -> Job | None:
+        """Return the one of these jobs that is next among those that may have a worker."""
+        if len(jobs) == 1:
+            return jobs[0] if jobs[0].takes_worker(worker) else None
+        return min((job for job in jobs if job.takes_worker(worker)), key=_served, default=None)
+
     def poorest(self, jobs: Iterable[Job]) -> Job:
         """Return the job that is next."""
-        return min(jobs, key=lambda job: job.account.served)
+        return min(jobs, key=_served)
 
     def used(self, job: Job, now: float) -> float:
         """Return what a job has had by now, without what it has under way."""
@@ -83,3 +90,7 @@ class Shares:
                 account, seconds = first.job.account, now - first.progress_at
                 if seconds > account.charge_of(first.number):
                     account.charge(first.number, seconds)
+
+
+def _served(job: Job) -> float:
+    return job.account.served
