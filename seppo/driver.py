@@ -95,7 +95,8 @@ class JobHandle:
         self._driver = driver
         self._pid = os.getpid()
         self._closed = False
-        self._is_posted = False  # whether it lies in the driver's inbox
+        self._is_posted = False  # whether it lies in the driver's inbox, or is about to
+        self._is_sure = False  # that it does, if it is posted; else Ctrl-C came in between
         self._seen_offered = self._seen_taken = 0
         self._seen_ended = False
 
@@ -128,8 +129,9 @@ class JobHandle:
     def tell(self) -> None:
         """Have the driver look at what has changed."""
         if not self._is_posted:
-            self._is_posted = True
+            self._is_sure, self._is_posted = False, True
             self._driver.post(self)
+            self._is_sure = True
 
     def remind(self) -> None:
         """Have the driver look, if there is anything that it has not seen.
@@ -137,6 +139,8 @@ class JobHandle:
         Ctrl-C may come between a change and its telling, or in the middle of that: whoever
         is about to wait for the driver calls this.
         """
+        if self._is_posted and self._is_sure:
+            return
         if (
             self.offered != self._seen_offered
             or self.taken != self._seen_taken
