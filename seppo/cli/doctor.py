@@ -1,7 +1,7 @@
 """``seppo doctor``: is everything well, and if not, what to do.
 
-Each check is a function of its own that returns a ``Finding``. Those of one worker are
-listed in ``WORKER_CHECKS`` and are run for every worker that answers.
+Each check is a function of its own that returns a ``Finding``. Those of one host are
+listed in ``HOST_CHECKS`` and are run for every host that answers.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Patient:
-    """A worker that has answered.
+    """A host that has answered.
 
     Attributes:
         entry: Where it is.
@@ -81,11 +81,11 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser(
         "doctor",
-        help="check name server and workers",
-        description="Check the name server and every worker from here, and run a tiny map. "
+        help="check name server and hosts",
+        description="Check the name server and every host from here, and run a tiny map. "
         "One line for each check, and what to do where one fails; exit code 1 if any did.",
     )
-    parser.add_argument("--group", help="only the workers of this group")
+    parser.add_argument("--group", help="only the hosts of this group")
     add_key_file(parser)
     parser.set_defaults(verb="doctor", execute=execute)
 
@@ -108,7 +108,7 @@ def execute(arguments: argparse.Namespace) -> int:
     tell(finding)
     if entries:
         with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-            for findings in pool.map(partial(check_worker, credentials), entries):
+            for findings in pool.map(partial(check_host, credentials), entries):
                 for finding in findings:
                     tell(finding)
         for group in sorted({entry.facts.get("group", settings.group) for entry in entries}):
@@ -146,16 +146,16 @@ def check_nameserver(
     if not entries:
         whose = "" if group is None else f" of group {group!r}"
         fix = "start workers with 'seppo worker', with PYRO_NS_HOST set to the name server's host"
-        return Finding(what, False, f"it answers, and knows no workers{whose}", fix), []
-    return Finding(what, True, f"it knows {len(entries)} worker(s)"), entries
+        return Finding(what, False, f"it answers, and knows no hosts{whose}", fix), []
+    return Finding(what, True, f"it knows {len(entries)} host(s)"), entries
 
 
-def check_worker(credentials: Credentials, entry: Entry) -> list[Finding]:
-    """Return what is found of one worker."""
+def check_host(credentials: Credentials, entry: Entry) -> list[Finding]:
+    """Return what is found of one host."""
     finding, patient = check_reach(credentials, entry)
     if patient is None:
         return [finding]
-    return [finding, *(check(patient) for check in WORKER_CHECKS)]
+    return [finding, *(check(patient) for check in HOST_CHECKS)]
 
 
 def check_reach(credentials: Credentials, entry: Entry) -> tuple[Finding, Patient | None]:
@@ -168,11 +168,11 @@ def check_reach(credentials: Credentials, entry: Entry) -> tuple[Finding, Patien
         fix = "copy the folder of the key to that machine, or start its workers again"
         return Finding(what, False, str(error), fix), None
     except TimeoutError as error:
-        fix = "the worker hangs, or a firewall drops packets between here and there"
+        fix = "its supervisor hangs, or a firewall drops packets between here and there"
         return Finding(what, False, str(error), fix), None
     except OSError as error:
         fix = (
-            "the worker is gone, or listens on an address that is not reached from here: set "
+            "the host is gone, or listens on an address that is not reached from here: set "
             "PYRO_HOST on its machine to the address that others see"
         )
         return Finding(what, False, str(error), fix), None
@@ -197,8 +197,8 @@ def check_encryption(patient: Patient) -> Finding:
 
 
 def check_channel(patient: Patient) -> Finding:
-    """Open a data channel and wait for the greeting."""
-    what = f"{patient.entry.name}, data channel"
+    """Open a control channel and wait for the greeting."""
+    what = f"{patient.entry.name}, control channel"
     try:
         sock = attach(patient.credentials, patient.entry.address, PATIENCE)
         try:
@@ -206,7 +206,7 @@ def check_channel(patient: Patient) -> Finding:
         finally:
             sock.close()
     except (OSError, EOFError, SeppoError) as error:
-        return Finding(what, False, str(error), "look at the worker's own messages")
+        return Finding(what, False, str(error), "look at the messages of its 'seppo worker'")
     if not isinstance(welcome, Welcome):
         return Finding(what, False, "no greeting", "install the same seppo on both sides")
     protocol = welcome.info.get("protocol")
@@ -217,7 +217,7 @@ def check_channel(patient: Patient) -> Finding:
 
 
 def check_way_back(patient: Patient) -> Finding:
-    """See whether the worker reaches the name server."""
+    """See whether the host reaches the name server."""
     what = f"{patient.entry.name}, name server from there"
     problem = str(patient.health.get("nameserver", ""))
     if problem:
@@ -271,7 +271,7 @@ def _told(size: int | None) -> str:
     return "unknown" if size is None else f"{size / (1 << 30):.1f} GiB"
 
 
-WORKER_CHECKS: list[Callable[[Patient], Finding]] = [
+HOST_CHECKS: list[Callable[[Patient], Finding]] = [
     check_encryption,
     check_channel,
     check_way_back,

@@ -91,8 +91,7 @@ def _describe_key(path: Path) -> str:
         key = read_key(path)
     except FileNotFoundError:
         return f"none at {path}; one is made at first use"
-    # Of 256 random bits; a hash of them gives nothing away.
-    return f"{path}\n    fingerprint {_fingerprint(b'seppo key' + key.reveal())}"
+    return f"{path}\n    fingerprint {key.fingerprint}"
 
 
 def _describe_certificates(settings: Settings) -> str:

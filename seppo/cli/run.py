@@ -18,13 +18,15 @@ from typing import Any
 
 from seppo.cli.leash import on_leash
 from seppo.cli.worker import add_count, workers_wanted
+from seppo.host.launcher import Launcher, launcher
+from seppo.host.options import HostOptions
+from seppo.host.supervisor import Supervisor
 from seppo.payload.place import INSIDE
 from seppo.settings import Settings
 from seppo.transport.credentials import Credentials
 from seppo.transport.keyfile import ensure_key
 from seppo.transport.registry import NameServerThread, ignore_warnings_of_parsers
-from seppo.worker.launcher import Launcher, launcher
-from seppo.worker.supervisor import Supervisor
+from seppo.worker.process import run_worker
 
 START = 30.0  # seconds that the workers may take until they are ready
 
@@ -50,10 +52,11 @@ def execute(arguments: argparse.Namespace) -> int:
     is_file = not arguments.module and arguments.script != "-"
     if is_file and not os.path.exists(arguments.script):
         raise OSError(f"there is no script {arguments.script!r}")
-    count = workers_wanted(arguments.count)
-    workers_launcher = launcher()  # forks: before the name server starts threads
+    options = HostOptions(workers_wanted(arguments.count))
+    # Forks: before the name server starts threads.
+    forker = launcher(run_worker, threads=options.threads)
     with _throw_away_key() as key_file:
-        return _run_with(arguments, workers_launcher, count, key_file)
+        return _run_with(arguments, forker, options, key_file)
 
 
 @contextmanager
@@ -66,13 +69,13 @@ def _throw_away_key() -> Iterator[str]:
 
 
 def _run_with(
-    arguments: argparse.Namespace, workers_launcher: Launcher, count: int, key_file: str
+    arguments: argparse.Namespace, forker: Launcher, options: HostOptions, key_file: str
 ) -> int:
     settings = replace(Settings.load(), host="127.0.0.1", key_file=key_file)
     ignore_warnings_of_parsers()
     nameserver = NameServerThread("127.0.0.1", 0, Credentials(settings))
     settings = replace(settings, ns_host=nameserver.host, ns_port=nameserver.port)
-    supervisor = Supervisor(settings, count, workers_launcher=workers_launcher)
+    supervisor = Supervisor(settings, options, forker)
     thread = threading.Thread(target=_supervise, args=(supervisor,), name="seppo-supervisor")
     thread.start()
     try:

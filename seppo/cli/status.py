@@ -1,4 +1,4 @@
-"""``seppo status``: which workers are there, and what they do."""
+"""``seppo status``: which hosts are there, who uses them, and what runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from seppo.transport.credentials import Credentials
 from seppo.transport.nameserver import Entry, NameServer
 from seppo.transport.proxy import call
 
-COLUMNS = ("name", "host", "pid", "group", "python", "address", "encrypted", "state", "items")
+COLUMNS = ("name", "host", "pid", "group", "python", "address", "encrypted", "places", "state")
+CLIENT_COLUMNS = ("client", "process", "pid", "world", "runs")
 ASKED_AT_ONCE = 32
 
 
@@ -24,18 +25,19 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser(
         "status",
-        help="list the workers",
-        description="List the registered workers: name, host, pid, group, Python, whether "
-        "busy or idle, and how many items they have done.",
+        help="list the hosts and who uses them",
+        description="List the registered hosts: name, machine, pid, group, Python, and how many "
+        "workers each client can have there; then for each client its workers and what "
+        "they run.",
     )
-    parser.add_argument("--group", help="only the workers of this group")
+    parser.add_argument("--group", help="only the hosts of this group")
     parser.add_argument("--json", action="store_true", help="as one JSON document")
     add_key_file(parser)
     parser.set_defaults(verb="status", execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Ask the name server, then every worker, and print what they say."""
+    """Ask the name server, then every supervisor, and print what they say."""
     settings = with_key_file(Settings.load(), arguments)
     credentials = Credentials(settings)
     entries = NameServer(settings, credentials).find(arguments.group)
@@ -46,14 +48,18 @@ def execute(arguments: argparse.Namespace) -> int:
         return 0
     where = f"{settings.ns_host}:{settings.ns_port}"
     if not rows:
-        print(f"no workers are registered at {where}; start some with 'seppo worker'")
+        print(f"no hosts are registered at {where}; start some with 'seppo worker'")
         return 0
     print(_table([COLUMNS, *([str(row[key]) for key in COLUMNS] for row in rows)]))
+    held = [line for row in rows for line in _held(row)]
+    if held:
+        print()
+        print(_table([CLIENT_COLUMNS, *held]))
     return 0
 
 
 def _ask(credentials: Credentials, entry: Entry, settings: Settings) -> dict[str, Any]:
-    """Return what a worker says of itself; of one that does not answer, what is known."""
+    """Return what a supervisor says of itself; of one that does not answer, what is known."""
     row: dict[str, Any] = {
         "name": entry.name,
         "host": entry.facts.get("host", "?"),
@@ -62,7 +68,8 @@ def _ask(credentials: Credentials, entry: Entry, settings: Settings) -> dict[str
         "python": entry.facts.get("python", "?"),
         "address": f"{entry.address.host}:{entry.address.port}",
         "encrypted": "?",
-        "items": "?",
+        "places": entry.facts.get("places", "?"),
+        "clients": [],
     }
     asked = time.monotonic()
     try:
@@ -71,17 +78,35 @@ def _ask(credentials: Credentials, entry: Entry, settings: Settings) -> dict[str
         return {**row, "state": "silent"}
     except SecurityError as error:  # also when the key is another one
         return {**row, "state": "refused", "error": str(error)}
-    except Exception as error:  # anything may listen where a worker once did
+    except Exception as error:  # anything may listen where a supervisor once did
         return {**row, "state": "gone", "error": str(error)}
+    processes = [process for client in info["clients"] for process in client["processes"]]
+    in_use = "in use" if processes else "free"
     return {
         **row,
         "pid": info["pid"],
-        "state": "busy" if info["busy"] else "idle",
+        "state": "draining" if info["draining"] else in_use,
         "encrypted": "yes" if info["encrypted"] else "no",
-        "items": info["items_done"],
+        "places": info["places"],
+        "spares": len(info["spares"]),
         "clients": info["clients"],
         "answered_in": round(time.monotonic() - asked, 4),
     }
+
+
+def _held(row: dict[str, Any]) -> list[list[str]]:
+    """Return a line for each process of each client of a host."""
+    lines = []
+    for client in row["clients"]:
+        name = "".join(c if c.isprintable() else "?" for c in client["name"])
+        for process in client["processes"]:
+            first, stop = process["first"], process["stop"]
+            runs = f"item {first}" if stop == first + 1 else f"items {first} to {stop - 1}"
+            lines.append(
+                [name, process["name"], str(process["pid"]), str(process["world"]),
+                 runs if process["busy"] else "-"]
+            )  # fmt: skip
+    return lines
 
 
 def _table(rows: Iterable[Iterable[str]]) -> str:

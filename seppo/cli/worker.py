@@ -9,9 +9,12 @@ from typing import Any
 
 from seppo.cli.security import add_insecure, add_key_file, warn_if_insecure, with_key_file
 from seppo.errors import ConfigurationError
+from seppo.host.launcher import launcher
+from seppo.host.options import HostOptions
+from seppo.host.supervisor import Supervisor
 from seppo.settings import Settings
-from seppo.worker.process import cpus
-from seppo.worker.supervisor import Supervisor
+from seppo.wire.config import cpus
+from seppo.worker.process import run_worker
 
 
 def add_parser(verbs: Any) -> None:
@@ -19,7 +22,7 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "worker",
         help="run workers on this machine",
-        description="Run worker processes on this machine, start those again that die, and "
+        description="Keep worker processes ready on this machine, lease them to clients, and "
         "stop all on Ctrl-C. SIGTERM lets them finish what runs; a second one stops them.",
     )
     add_count(parser)
@@ -33,6 +36,26 @@ def add_parser(verbs: Any) -> None:
         "--max-file-size", type=size, metavar="SIZE",
         help="largest file that is taken from clients: bytes, or 10K, 20M, 3G (default: any)",
     )  # fmt: skip
+    parser.add_argument(
+        "--preload", metavar="MODULES", default="",
+        help="import these first, so that all workers have them: numpy,pandas",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-clients", type=int, metavar="N", default=HostOptions.max_clients,
+        help="clients that get N workers each; further ones get one (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--memory", type=size, metavar="SIZE", default=0,
+        help="data that one worker may have, as 500M or 2G; beyond, items get a MemoryError",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-items", type=int, metavar="N", default=0,
+        help="replace a worker after so many items",
+    )  # fmt: skip
+    parser.add_argument(
+        "--nice", type=int, metavar="N", default=0,
+        help="stand back for the other processes of this machine, by 1 to 19",
+    )  # fmt: skip
     add_key_file(parser)
     add_insecure(parser)
     parser.set_defaults(verb="worker", execute=execute)
@@ -42,7 +65,8 @@ def add_count(parser: argparse.ArgumentParser) -> None:
     """Add ``-n`` to a verb."""
     parser.add_argument(
         "-n", dest="count", type=int, default=None, metavar="N",
-        help="how many workers (default: the CPUs this process may use; -1 leaves one free)",
+        help="workers for each client (default: the CPUs this process may use; -1 leaves one "
+        "free)",
     )  # fmt: skip
 
 
@@ -86,11 +110,17 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.max_file_size is not None:
         os.environ["SEPPO_MAX_FILE_SIZE"] = str(arguments.max_file_size)  # workers inherit it
     count = workers_wanted(arguments.count)
-    supervisor = Supervisor(settings, count, arguments.name, arguments.port)
+    options = HostOptions(
+        count, arguments.name or "", arguments.port, arguments.max_clients,
+        tuple(filter(None, arguments.preload.split(","))),
+        arguments.memory, arguments.max_items, arguments.nice,
+    )  # fmt: skip
+    forker = launcher(run_worker, options.preload, options.threads)  # before any thread
+    supervisor = Supervisor(settings, options, forker)
     warn_if_insecure("worker", settings, supervisor.address.host)
     encrypted = "encrypted" if supervisor.is_encrypted else "not encrypted"
     print(
-        f"{count} worker(s) of group {settings.group!r} listen on {settings.host}, "
+        f"{count} worker(s) for each client of group {settings.group!r} listen on {settings.host}, "
         f"{encrypted}; name server {settings.ns_host}:{settings.ns_port}; Ctrl-C stops them",
         flush=True,
     )

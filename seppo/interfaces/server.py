@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from seppo.errors import ConfigurationError
+from seppo.host.launcher import launcher
+from seppo.host.options import HostOptions
+from seppo.host.supervisor import Supervisor
 from seppo.settings import Settings
-from seppo.worker.supervisor import Supervisor
+from seppo.worker.process import run_worker
 
 
 def start_seppo_enslaved_server(
@@ -15,31 +17,32 @@ def start_seppo_enslaved_server(
     group: str = "default",
     name: str | None = None,
 ) -> None:
-    """Serve maps with one worker process until Ctrl-C or SIGTERM; blocks.
+    """Serve maps with one worker process for each client until Ctrl-C or SIGTERM; blocks.
 
-    SIGTERM lets the worker finish the item that runs; a second one stops it.
+    SIGTERM lets the workers finish the items that run; a second one stops them.
 
-    This process becomes the worker's supervisor: it runs no user code, starts the worker
-    again when it dies, and keeps it registered at the name server, whenever that comes
-    up. On Linux the worker is a fork: what was imported before the call is there.
+    This process becomes the supervisor: it runs no user code, keeps a worker process ready,
+    leases it to the next client, and keeps itself registered at the name server, whenever
+    that comes up. On Linux the workers are forks: what was imported, or loaded, before the
+    call is there in each of them, and shares its memory.
 
     Args:
         hostname: Address to listen on and to be told to clients; None for ``PYRO_HOST``,
             or else 127.0.0.1, which only this machine reaches.
-        port: Port of the supervisor; 0 for any free one. The worker takes a free one.
-        group: Clients find the worker under this name.
-        name: Start of the worker's name; None for this machine's name.
+        port: Port of the supervisor; 0 for any free one. The workers take free ones.
+        group: Clients find the workers under this name.
+        name: Start of the workers' names; None for this machine's name.
 
     Raises:
         ConfigurationError: If ``port`` is not a port.
         OSError: If the address cannot be listened on.
         SecurityError: If the address is not of loopback and there are no certificates for
             TLS, or the shared key cannot be made or used.
-        RuntimeError: If the worker dies again and again before it is ready.
+        RuntimeError: If workers die again and again before they are ready.
     """
-    if not 0 <= port < 65536:
-        raise ConfigurationError("port", str(port), "a number from 0 to 65535 is needed")
+    options = HostOptions(1, name or "", port)
     settings = Settings.load(group=group)
     if hostname is not None:
         settings = replace(settings, host=hostname)
-    Supervisor(settings, 1, name, port).run()
+    forker = launcher(run_worker, threads=options.threads)  # before anything starts a thread
+    Supervisor(settings, options, forker).run()

@@ -7,6 +7,9 @@ ever. Processes that an item starts are told by an environment variable.
 from __future__ import annotations
 
 import os
+import pwd
+import socket
+import sys
 import threading
 
 INSIDE = "SEPPO_INSIDE_WORKER"  # environment variable; its value is the worker's group
@@ -47,3 +50,37 @@ def is_nested(group: str | None) -> bool:
     if current_worker() is None and outer is None:
         return False
     return group is None or outer in (None, group)
+
+
+def who_is_this() -> str:
+    """Return who this process is, for people: user, machine, process and script."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except (KeyError, OSError):  # a user without an entry, as in many a container
+        user = str(os.getuid())
+    script = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
+    text = f"{user}@{socket.gethostname()}:{os.getpid()} {script}"
+    return "".join(c if c.isprintable() else "?" for c in text)[:200]
+
+
+def caller_facts() -> dict[str, str]:
+    """Return where this process runs, for workers: its machine and working folder."""
+    try:
+        cwd = os.getcwd()
+    except OSError:  # it was removed
+        cwd = ""
+    return {"domain": machine_domain(), "cwd": cwd}
+
+
+def machine_domain() -> str:
+    """Return a text that is equal for processes with the same files at the same paths.
+
+    These run on one machine, for one user, and see the same mounts. Empty where nobody can
+    tell.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/mnt')}/{os.geteuid()}"
+    except OSError:
+        return ""

@@ -1,6 +1,10 @@
-"""The messages of the data channel as dataclasses of plain values.
+"""The messages between clients, worker processes and supervisors, as plain values.
 
-Each message becomes one frame: a fixed head packed with ``struct``, then its buffers.
+Each message becomes one frame: its head, then its buffers, if it has any. The head of a
+chunk and of its results, of which there are thousands a second, is packed with ``struct``;
+that of every other message is a small JSON object, and one reader checks them all against
+the types of the message's fields.
+
 The client may send a chunk without asking whether the worker knows its function: it has
 sent the function before on the same connection, or the worker answers ``NeedFunction``.
 """
@@ -9,8 +13,9 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, get_args
 
 from seppo.errors import ProtocolError
 from seppo.payload.batch import Batch
@@ -18,14 +23,35 @@ from seppo.payload.frames import Frame
 from seppo.payload.function import PackedFunction
 from seppo.payload.serialize import Buffer, Packed
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 # attempt, job, index, count, task_timeout, alone, digest, number of columns
 _CHUNK = struct.Struct("!QQQQd?32sH")
 _COLUMN = struct.Struct("!BIQ")  # kind, number of parts, count
 _RESULTS = struct.Struct("!QQd")  # attempt, count, seconds
-_NUMBER = struct.Struct("!Q")
-_RETURNED = struct.Struct("!QQ")  # attempt, kept
+
+LARGEST_HEAD = 16 << 20  # bytes of JSON: digests of a hundred thousand files
+LONGEST_TEXT = 4096  # characters of a name, an address, a reason
+LONGEST_LOCATION = 1 << 20  # characters: it lists the sizes of a function's buffers
+DIGEST = 32  # bytes
+
+
+# --- between a client and a worker process
+
+
+@dataclass(frozen=True)
+class Attach:
+    """The client's first message: it is the one that the process was leased to.
+
+    Attributes:
+        token: What the supervisor gave to the client, and to nobody else.
+        caller: Where the caller runs, as plain values: ``domain``, a text that is equal on the
+            same machine, for the same user and mounts; ``cwd``, a path; ``env``, variables
+            to set.
+    """
+
+    token: str
+    caller: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -76,7 +102,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Welcome:
-    """The worker's first message: who it is, as plain values."""
+    """The first message of a worker or a supervisor: who it is, as plain values."""
 
     info: dict[str, Any]
 
@@ -140,10 +166,10 @@ class File:
 
 
 @dataclass(frozen=True)
-class Release:
-    """No map of this client uses the function any more."""
+class LeftBehind:
+    """Functions have left these files in the process's own folder, which goes with it."""
 
-    digest: bytes
+    names: list[str]
 
 
 @dataclass(frozen=True)
@@ -158,6 +184,50 @@ class Differs:
 
 
 @dataclass(frozen=True)
+class Hello:
+    """The client's first message: who it is, for people, ``"user@machine:pid script"``."""
+
+    client: str
+
+
+@dataclass(frozen=True)
+class Want:
+    """The client wants to hold so many processes for this world, until it says otherwise.
+
+    Attributes:
+        world: The client's number, from 1.
+        count: How many. What it holds beyond them stays its own.
+    """
+
+    world: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Leased:
+    """A process is the client's, for as long as they are connected.
+
+    Attributes:
+        world: For which world it was wanted.
+        name: The process's.
+        address: Where it waits for this client.
+        token: What the client has to show there.
+    """
+
+    world: int
+    name: str
+    address: str
+    token: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The client gets fewer processes than it wants for now: why, and who holds what."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Ping:
     """Are you there? From the client."""
 
@@ -168,36 +238,26 @@ class Pong:
 
 
 @dataclass(frozen=True)
-class Uses:
-    """The client has this channel of this worker: both end together."""
-
-    name: str
-    channel: int
-
-
-@dataclass(frozen=True)
 class KillWorker:
-    """Kill the worker's process if it still runs this attempt of this channel.
+    """Kill a process of the client's if it still runs this attempt.
 
     With ``only_frozen``, kill it if it is frozen, also when it has not begun the attempt yet;
-    leave it alone if it uses the processor, or waits inside another client's item.
+    leave it alone if it uses the processor.
     """
 
     name: str
-    channel: int
     attempt: int
     only_frozen: bool = False
 
 
 @dataclass(frozen=True)
 class WorkerEnded:
-    """A worker's process has ended: how, and what it was running then.
+    """A process of the client's has ended: how, and what it was running then.
 
     Attributes:
-        name: The worker.
+        name: The process.
         how: ``"SIGSEGV"``, ``"exit code 3"``, ...
-        channel: Whose item ran; 0 if none did.
-        attempt: Of which attempt.
+        attempt: Whose items ran; 0 if none did.
         first: The first item that may have been running, by its position in the input.
         stop: The one after the last.
         timed_out: Whether it was killed because the item exceeded its time.
@@ -205,7 +265,6 @@ class WorkerEnded:
 
     name: str
     how: str
-    channel: int
     attempt: int
     first: int
     stop: int
@@ -214,46 +273,22 @@ class WorkerEnded:
 
 @dataclass(frozen=True)
 class Draining:
-    """The workers of this supervisor finish what runs, and then end."""
+    """The processes of this host finish what runs, and then end; there will be no others."""
 
 
 Message = (
-    Chunk | Function | Recall | Cancel | Welcome | Results | Returned | NeedFunction
-    | Stored | FunctionAt | NeedFiles | File | Release | Differs
-    | Ping | Pong | Uses | KillWorker | WorkerEnded | Draining
+    Attach | Chunk | Function | Recall | Cancel | Welcome | Results | Returned | NeedFunction
+    | Stored | FunctionAt | NeedFiles | File | LeftBehind | Differs
+    | Hello | Want | Leased | Waiting | Ping | Pong | KillWorker | WorkerEnded | Draining
 )  # fmt: skip
 
-_KINDS: dict[type, int] = {
-    kind: number
-    for number, kind in enumerate(
-        (
-            Chunk,
-            Function,
-            Recall,
-            Cancel,
-            Welcome,
-            Results,
-            Returned,
-            NeedFunction,
-            Stored,
-            FunctionAt,
-            NeedFiles,
-            File,
-            Release,
-            Differs,
-            Ping,
-            Pong,
-            Uses,
-            KillWorker,
-            WorkerEnded,
-            Draining,
-        ),
-        start=1,
-    )
-}
-
+_KINDS: dict[type, int] = {kind: number for number, kind in enumerate(get_args(Message), 1)}
+_TYPES: dict[int, type] = {number: kind for kind, number in _KINDS.items()}
 
 FUNCTION = _KINDS[Function]  # the kind of frame that carries a function
+
+
+# --- writing
 
 
 def to_parts(message: Message) -> tuple[int, list[Buffer]]:
@@ -279,34 +314,30 @@ def to_parts(message: Message) -> tuple[int, list[Buffer]]:
             parts = [head + _column(batch), *batch.parts]
         case Function(function=function):
             packed = function.packed
-            parts = [function.digest, function.manifest, packed.data, *packed.buffers]
-        case Recall(attempt=attempt) | Cancel(attempt=attempt):
-            parts = [_NUMBER.pack(attempt)]
-        case Returned(attempt=attempt, kept=kept):
-            parts = [_RETURNED.pack(attempt, kept)]
-        case NeedFunction(attempt=attempt, digest=digest):
-            parts = [_NUMBER.pack(attempt) + digest]
-        case (
-            Stored(digest=digest, location=location) | FunctionAt(digest=digest, location=location)
-        ):
-            parts = [digest, location.encode()]
-        case NeedFiles(digest=digest, files=files):
-            parts = [digest, b"".join(files)]
-        case File(digest=digest, content=content, problem=problem):
-            parts = [digest, problem.encode(), content]
-        case Release(digest=digest):
-            parts = [digest]
-        case Differs(digest=digest, versions=versions):
-            parts = [digest, json.dumps(versions).encode()]
-        case Welcome(info=info):
-            parts = [json.dumps(info).encode()]
-        case Ping() | Pong() | Uses() | KillWorker() | WorkerEnded() | Draining():
-            parts = [json.dumps(vars(message)).encode()]
+            parts = [_json(digest=function.digest), function.manifest]
+            parts += [packed.data, *packed.buffers]
+        case File(content=content):
+            parts = [_json(digest=message.digest, problem=message.problem), content]
+        case _:
+            parts = [_json(**vars(message))]
     return _KINDS[type(message)], parts
+
+
+def _json(**values: Any) -> bytes:
+    return json.dumps({name: _plain(value) for name, value in values.items()}).encode()
+
+
+def _plain(value: Any) -> Any:
+    if type(value) is bytes:
+        return value.hex()
+    return [one.hex() for one in value] if type(value) is tuple else value
 
 
 def _column(batch: Batch) -> bytes:
     return _COLUMN.pack(batch.kind, len(batch.parts), batch.count)
+
+
+# --- reading
 
 
 def from_frame(frame: Frame) -> Message:
@@ -316,10 +347,34 @@ def from_frame(frame: Frame) -> Message:
         ProtocolError: If there is none.
     """
     try:
-        message: Message = _READERS[frame.kind](frame.parts)
+        kind = _TYPES[frame.kind]
+        if kind is Chunk:
+            return _read_chunk(frame.parts)
+        if kind is Results:
+            return _read_results(frame.parts)
+        if kind is Function:
+            return Function(read_function(frame.parts))
+        values = _read_head(frame.parts[0], _FIELDS[kind])
+        if kind is File:
+            _, values["content"] = frame.parts
+        elif len(frame.parts) != 1:
+            raise ValueError("a number of parts that does not fit")
+        message: Message = kind(**values)
+        return message
     except (KeyError, IndexError, ValueError, RecursionError, struct.error) as error:
         raise ProtocolError(f"a frame of kind {frame.kind} makes no sense: {error!r}") from error
-    return message
+
+
+def read_function(parts: Sequence[memoryview]) -> PackedFunction:
+    """Return the function in the parts of its frame.
+
+    Raises:
+        IndexError, ValueError, RecursionError: If there is none.
+    """
+    (digest,) = _read_head(parts[0], {"digest": _digest}).values()
+    return PackedFunction(
+        digest, Packed(bytes(parts[2]), tuple(parts[3:])), manifest=bytes(parts[1])
+    )
 
 
 def _read_chunk(parts: tuple[memoryview, ...]) -> Chunk:
@@ -352,100 +407,83 @@ def _read_results(parts: tuple[memoryview, ...]) -> Results:
     return Results(attempt, seconds, batch)
 
 
-def _read_function(parts: tuple[memoryview, ...]) -> Function:
-    digest = bytes(parts[0])
-    if len(digest) != 32:
+def _read_head(part: memoryview, readers: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    if len(part) > LARGEST_HEAD:
+        raise ValueError(f"a head of {len(part)} bytes")
+    values = json.loads(bytes(part))
+    if type(values) is not dict or values.keys() != readers.keys():
+        raise ValueError("other fields are needed")
+    return {name: read(values[name]) for name, read in readers.items()}
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 64:
+        raise ValueError("a whole number is needed")
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError("true or false is needed")
+    return value
+
+
+def _text(value: Any, longest: int = LONGEST_TEXT) -> str:
+    if type(value) is not str or len(value) > longest:
+        raise ValueError(f"a text of up to {longest} characters is needed")
+    return value
+
+
+def _location(value: Any) -> str:
+    return _text(value, LONGEST_LOCATION)
+
+
+def _digest(value: Any) -> bytes:
+    digest = bytes.fromhex(_text(value))
+    if len(digest) != DIGEST:
         raise ValueError("a digest of the wrong size")
-    manifest = bytes(parts[1])
-    return Function(PackedFunction(digest, Packed(bytes(parts[2]), parts[3:]), manifest))
+    return digest
 
 
-def _read_need(parts: tuple[memoryview, ...]) -> NeedFunction:
-    (attempt,) = _NUMBER.unpack_from(parts[0])
-    return NeedFunction(attempt, bytes(parts[0][_NUMBER.size :]))
+def _digests(value: Any) -> tuple[bytes, ...]:
+    if type(value) is not list:
+        raise ValueError("a list is needed")
+    return tuple(map(_digest, value))
 
 
-def _read_welcome(parts: tuple[memoryview, ...]) -> Welcome:
-    info = json.loads(bytes(parts[0]))
-    if not isinstance(info, dict):
-        raise ValueError("no mapping")
-    return Welcome(info)
+def _names(value: Any) -> list[str]:
+    if type(value) is not list:
+        raise ValueError("a list is needed")
+    return list(map(_text, value))
 
 
-def _read_location(parts: tuple[memoryview, ...]) -> tuple[bytes, str]:
-    digest, location = parts
-    return bytes(digest), bytes(location).decode()
+def _mapping(value: Any) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise ValueError("a mapping is needed")
+    return value
 
 
-def _read_need_files(parts: tuple[memoryview, ...]) -> NeedFiles:
-    digest, files = map(bytes, parts)
-    if len(files) % 32:
-        raise ValueError("digests of the wrong size")
-    return NeedFiles(digest, tuple(files[at : at + 32] for at in range(0, len(files), 32)))
+def _texts(value: Any) -> dict[str, str]:
+    return {_text(name): _text(text) for name, text in _mapping(value).items()}
 
 
-def _read_file(parts: tuple[memoryview, ...]) -> File:
-    digest, problem, content = parts
-    return File(bytes(digest), content, bytes(problem).decode())
-
-
-def _read_differs(parts: tuple[memoryview, ...]) -> Differs:
-    digest, versions = parts
-    told = json.loads(bytes(versions))
-    if not isinstance(told, dict):
-        raise ValueError("no mapping")
-    return Differs(bytes(digest), {str(name): str(value) for name, value in told.items()})
-
-
-def _reader_of(kind: Any, **types: type) -> Any:
-    """Return the reader of a message that travels as a small JSON object."""
-
-    def read(parts: tuple[memoryview, ...]) -> Message:
-        (data,) = parts
-        values = json.loads(bytes(data))
-        if not isinstance(values, dict) or values.keys() != types.keys():
-            raise ValueError("other fields are needed")
-        for key, value in values.items():
-            if type(value) is not types[key]:
-                raise ValueError(f"{key} is of the wrong type")
-            if type(value) is int and not 0 <= value < 1 << 64:
-                raise ValueError(f"{key} makes no sense")
-        message: Message = kind(**values)
-        return message
-
-    return read
-
-
-_READERS: dict[int, Any] = {
-    _KINDS[Chunk]: _read_chunk,
-    _KINDS[Function]: _read_function,
-    _KINDS[Recall]: lambda parts: Recall(*_NUMBER.unpack(parts[0])),
-    _KINDS[Cancel]: lambda parts: Cancel(*_NUMBER.unpack(parts[0])),
-    _KINDS[Welcome]: _read_welcome,
-    _KINDS[Results]: _read_results,
-    _KINDS[Returned]: lambda parts: Returned(*_RETURNED.unpack(parts[0])),
-    _KINDS[NeedFunction]: _read_need,
-    _KINDS[Stored]: lambda parts: Stored(*_read_location(parts)),
-    _KINDS[FunctionAt]: lambda parts: FunctionAt(*_read_location(parts)),
-    _KINDS[NeedFiles]: _read_need_files,
-    _KINDS[File]: _read_file,
-    _KINDS[Release]: lambda parts: Release(bytes(parts[0])),
-    _KINDS[Differs]: _read_differs,
-    _KINDS[Ping]: _reader_of(Ping),
-    _KINDS[Pong]: _reader_of(Pong),
-    _KINDS[Uses]: _reader_of(Uses, name=str, channel=int),
-    _KINDS[KillWorker]: _reader_of(
-        KillWorker, name=str, channel=int, attempt=int, only_frozen=bool
-    ),
-    _KINDS[WorkerEnded]: _reader_of(
-        WorkerEnded,
-        name=str,
-        how=str,
-        channel=int,
-        attempt=int,
-        first=int,
-        stop=int,
-        timed_out=bool,
-    ),
-    _KINDS[Draining]: _reader_of(Draining),
+# By the types of the fields, as they are written above.
+_BY_TYPE: dict[Any, Callable[[Any], Any]] = {
+    "int": _number,
+    "bool": _truth,
+    "str": _text,
+    "bytes": _digest,
+    "tuple[bytes, ...]": _digests,
+    "list[str]": _names,
+    "dict[str, str]": _texts,
+    "dict[str, Any]": _mapping,
+}
+_FIELDS: dict[type, dict[str, Callable[[Any], Any]]] = {
+    kind: {
+        field.name: _location if field.name == "location" else _BY_TYPE[field.type]
+        for field in fields(kind)
+        if field.type != "Buffer"  # that is no part of the head
+    }
+    for kind in _KINDS
+    if kind not in (Chunk, Results, Function)
 }

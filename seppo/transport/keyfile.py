@@ -7,6 +7,7 @@ as ssh treats a private key: it belongs to its user alone, or it is not used.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import stat
@@ -50,6 +51,11 @@ class Key:
     def reveal(self) -> bytes:
         """Return the bytes; for whoever computes with them, at the last moment."""
         return self._secret
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells keys apart: of 256 random bits, a hash gives nothing away."""
+        return "SHA256:" + hashlib.sha256(b"seppo key" + self._secret).hexdigest()
 
     def __repr__(self) -> str:
         return f"Key({self.path})"

@@ -40,6 +40,7 @@ class Connection:
         self.sock = sock
         self._listener = listener
         self._is_over = False
+        self._is_taken = False
 
     def adopt(self, sock: socket.socket) -> None:
         """Go on with the socket that encrypts this connection.
@@ -54,6 +55,12 @@ class Connection:
     def trust(self) -> None:
         """Say that the peer has proved to be one of us."""
         self._listener._trust(self)
+
+    def take_over(self) -> socket.socket:
+        """Return the socket, which from now on is the caller's: nobody closes it here."""
+        self._listener._forget(self)
+        self._is_taken = True
+        return self.sock
 
     def touch(self) -> None:
         """Say that the stranger has done something useful: others have to leave first."""
@@ -189,11 +196,15 @@ class Listener:
             self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
+        self._forget(connection)
+        if not connection._is_taken:
+            connection.hang_up()
+            connection.sock.close()
+
+    def _forget(self, connection: Connection) -> None:
         with self._lock:
             self._strangers.pop(connection, None)
             self._trusted.discard(connection)
-        connection.hang_up()
-        connection.sock.close()
 
     def _trust(self, connection: Connection) -> None:
         with self._lock:

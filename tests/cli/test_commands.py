@@ -106,26 +106,44 @@ def test_run_without_such_a_script_says_so():
     assert "nosuch.py" in done.stderr
 
 
-def test_status_lists_workers(shared_cluster):
-    done = shared_cluster.run("-m", "seppo", "status")
-    header, *rows = done.stdout.splitlines()
+def test_status_lists_hosts_and_for_each_client_what_runs(own_cluster):
+    cluster = own_cluster(2)
+    header, host = cluster.run("-m", "seppo", "status").stdout.splitlines()
     assert header.split() == [
-        "name", "host", "pid", "group", "python", "address", "encrypted", "state", "items"
+        "name", "host", "pid", "group", "python", "address", "encrypted", "places", "state"
     ]  # fmt: skip
-    assert {row.split()[6] for row in rows} == {"no"}
-    assert {int(row.split()[2]) for row in rows} == set(shared_cluster.pids())
+    assert host.split()[2] == str(cluster.workers.pid)
+    assert host.split()[6:] == ["no", "2", "free"]
+    with seppo.map_parallel(time.sleep, [600, 600], chunksize=1, fallback="error"):
+        cluster.wait_until_busy()
+        status = cluster.run("-m", "seppo", "status").stdout
+        hosts, held = (part.splitlines() for part in status.split("\n\n"))
+        assert hosts[1].endswith("in use")
+        assert held[0].split() == ["client", "process", "pid", "world", "runs"]
+        assert all(f":{os.getpid()} " in row for row in held[1:])
+        assert sorted(row.rpartition("  ")[2] for row in held[1:]) == ["item 0", "item 1"]
+        pids = [int(row.split()[-4]) for row in held[1:]]
+        assert sorted(pids) == sorted(cluster.pids())
 
 
-def test_status_as_json_tells_busy_and_idle(cluster):
-    def rows():
-        return json.loads(cluster.run("-m", "seppo", "status", "--json").stdout)
+def test_status_as_json_tells_busy_and_idle(own_cluster):
+    cluster = own_cluster(2)
 
-    assert [row["state"] for row in rows()] == ["idle", "idle"]
-    assert all(isinstance(row["items"], int) for row in rows())
-    with seppo.map_parallel(time.sleep, [600, 600], fallback="error"):
-        wait_until(lambda: all(info["busy"] for info in cluster.infos()), "busy workers")
-        assert [row["state"] for row in rows()] == ["busy", "busy"]
+    def host():
+        (row,) = json.loads(cluster.run("-m", "seppo", "status", "--json").stdout)
+        return row
+
+    before = host()
+    assert (before["state"], before["places"], before["spares"]) == ("free", 2, 2)
+    assert before["clients"] == []
+    with seppo.map_parallel(time.sleep, [600, 600], chunksize=1, fallback="error"):
+        cluster.wait_until_busy()
+        busy = host()
+        assert busy["state"] == "in use"
+        (client,) = busy["clients"]
+        assert [process["busy"] for process in client["processes"]] == [True, True]
     cluster.wait_until_idle()
+    assert not any(p["busy"] for client in host()["clients"] for p in client["processes"])
 
 
 def test_status_without_a_name_server_says_what_to_do():
@@ -141,8 +159,9 @@ def test_status_without_workers_says_what_to_do():
 
 def test_status_shows_a_dead_entry_as_gone():
     with Cluster(1) as cluster:
+        spares = cluster.spares()
         end(cluster.workers, signal.SIGKILL)
-        wait_until(lambda: not any(map(is_alive, cluster.pids())), "the end of the worker")
+        wait_until(lambda: not any(map(is_alive, spares)), "the end of the spares")
         rows = json.loads(cluster.run("-m", "seppo", "status", "--json").stdout)
         assert [row["state"] for row in rows] == ["gone"]
 
@@ -189,7 +208,7 @@ def test_version():
 
 def test_nothing_listens_beyond_loopback(shared_cluster):
     """Local addresses of all listening sockets, from the kernel's own table."""
-    pids = {shared_cluster.nameserver.pid, shared_cluster.workers.pid, *shared_cluster.pids()}
+    pids = {shared_cluster.nameserver.pid, shared_cluster.workers.pid, *shared_cluster.spares()}
     inodes = set()
     for pid in pids:
         for fd in os.listdir(f"/proc/{pid}/fd"):
@@ -204,5 +223,5 @@ def test_nothing_listens_beyond_loopback(shared_cluster):
         with open(table) as lines:
             rows = [line.split() for line in list(lines)[1:]]
         listening += [row[1] for row in rows if row[3] == "0A" and row[9] in inodes]
-    assert len(listening) >= 4
+    assert len(listening) == 2  # name server and supervisor; spares listen nowhere
     assert all(address.startswith("0100007F:") for address in listening)

@@ -17,7 +17,7 @@ def test_all_is_well(shared_cluster):
     done = shared_cluster.run("-m", "seppo", "doctor")
     lines = done.stdout.splitlines()
     assert all(line.startswith("ok ") for line in lines), done.stdout
-    assert len(lines) == 3 + 2 * (1 + len(doctor.WORKER_CHECKS))
+    assert len(lines) == 3 + 1 + len(doctor.HOST_CHECKS)
     assert "shared key" in lines[0]
     assert "name server" in lines[1]
     assert "a map of" in lines[-1]
@@ -46,7 +46,7 @@ def test_no_name_server():
 def test_another_key(shared_cluster, tmp_path):
     done = shared_cluster.run("-m", "seppo", "doctor", "--key-file", tmp_path / "key", check=False)
     assert done.returncode == 1
-    assert done.stdout.count("fix: copy the folder of the key") == 2
+    assert done.stdout.count("fix: copy the folder of the key") == 1
     assert "a map of" in done.stdout
 
 
@@ -59,36 +59,37 @@ def test_a_key_that_others_can_read(shared_cluster, tmp_path):
     assert done.stdout.startswith("FAIL  shared key")
 
 
-def test_no_workers():
+def test_no_hosts():
     with Cluster(0) as cluster:
         done = cluster.run("-m", "seppo", "doctor", check=False)
     assert done.returncode == 1
-    assert "knows no workers" in done.stdout
+    assert "knows no hosts" in done.stdout
     assert "fix: start workers" in done.stdout
 
 
-def test_a_worker_that_is_gone_and_one_that_hangs(monkeypatch, capsys):
-    with Cluster(2) as cluster:
+def test_a_host_that_is_gone_and_one_that_hangs(monkeypatch, capsys):
+    with Cluster(1) as cluster:
         for name, value in cluster.environ.items():
             monkeypatch.setenv(name, value)
-        gone, hangs = cluster.entries()
+        (hangs,) = cluster.entries()
         cluster.start_workers(1, "other")
+        (well,) = cluster.entries("other")
         os.kill(int(hangs.facts["pid"]), signal.SIGSTOP)
-        nobody = Entry("seppo.nobody", Address("seppo.worker", "127.0.0.1", 1))
+        nobody = Entry("seppo.nobody", Address("seppo.supervisor", "127.0.0.1", 1))
         assert "reached from here" in str(
-            doctor.check_worker(Credentials(cluster.settings), nobody)[0]
+            doctor.check_host(Credentials(cluster.settings), nobody)[0]
         )
         try:
             with monkeypatch.context() as impatient:
                 impatient.setattr(doctor, "PATIENCE", 1.0)
-                (finding,) = doctor.check_worker(Credentials(cluster.settings), hangs)
+                (finding,) = doctor.check_host(Credentials(cluster.settings), hangs)
         finally:
             os.kill(int(hangs.facts["pid"]), signal.SIGCONT)
         assert not finding.is_well
         assert "did not answer" in finding.text
         assert finding.fix
         assert all(
-            finding.is_well for finding in doctor.check_worker(Credentials(cluster.settings), gone)
+            finding.is_well for finding in doctor.check_host(Credentials(cluster.settings), well)
         )
 
 
@@ -101,7 +102,7 @@ def patient(**facts):
         "folder": "/tmp",
         "nameserver": "",
     }
-    entry = Entry("seppo.w", Address("seppo.worker", "127.0.0.1", 1))
+    entry = Entry("seppo.w", Address("seppo.supervisor", "127.0.0.1", 1))
     credentials = Credentials(Settings.load({}))
     return doctor.Patient(entry, credentials, {**health, **facts}, asked=99.0, answered=101.0)
 

@@ -239,7 +239,7 @@ def test_seppo_run_leaves_no_key_and_shows_none(tmp_path):
     finally:
         output, errors = process.communicate("\n", timeout=30)
     assert process.returncode == 0, errors
-    assert "is ready" in errors  # it was verbose
+    assert "has 2 place(s)" in errors  # it was verbose
     assert key not in output + errors
     assert not Path(path).exists()
     assert list(temp.iterdir()) == []

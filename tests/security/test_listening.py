@@ -6,17 +6,25 @@ import sys
 
 import pytest
 from attack import family_of, listeners
+from lessee import Lessee
 from processes import ROOT, Process, wait_until
+
+from seppo.payload.protocol import Leased, Want
 
 REFUSED = "TLS is needed"
 LOOPBACK = {"127.0.0.1"}
 
 
 def test_workers_and_name_servers_listen_on_loopback_alone(target):
-    for process, least in ((target.workers, 3), (target.nameserver, 1)):
-        found = listeners(family_of(process.pid))
-        assert len(found) >= least
-        assert {host for host, _ in found} == LOOPBACK
+    with Lessee(target.entries()[0]) as client:
+        client.send(Want(1, 1))
+        client.wait_for(Leased)  # now it listens, until its client is there
+        for process, count in ((target.workers, 2), (target.nameserver, 1)):
+            found = listeners(family_of(process.pid))
+            assert len(found) == count
+            assert {host for host, _ in found} == LOOPBACK
+        client.attach()
+        assert len(listeners(family_of(target.workers.pid))) == 1
 
 
 def test_seppo_run_listens_on_loopback_alone(tmp_path):
@@ -33,7 +41,7 @@ def test_seppo_run_listens_on_loopback_alone(tmp_path):
     try:
         assert process.stdout.readline() == "ran\n"
         found = listeners(family_of(process.pid))
-        assert len(found) == 4  # name server, supervisor, two workers
+        assert len(found) == 2  # name server and supervisor: the workers have their client
         assert {host for host, _ in found} == LOOPBACK
     finally:
         process.communicate("\n", timeout=30)

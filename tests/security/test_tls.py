@@ -82,7 +82,7 @@ def where_it_runs():
 def test_a_map_over_tls_runs_and_says_so(cluster, use):
     use(cluster.environ)
     assert where_it_runs() == set(cluster.pids())
-    assert cluster.infos()[0]["encrypted"] is True
+    assert cluster.hosts()[0]["encrypted"] is True
 
 
 @pytest.mark.parametrize("flaw", ["no certificate", "another authority", "expired"])
@@ -194,8 +194,7 @@ def test_a_relay_with_a_certificate_is_refused(cluster, worker, files, tmp_path,
 
 def test_silent_peers_of_a_tls_port_make_room(cluster, worker, files):
     # Each costs a thread, but only until another stranger needs its place.
-    pid = cluster.pids()[0]
-    toll = Toll([pid, cluster.nameserver.pid])
+    toll = Toll([cluster.workers.pid, cluster.nameserver.pid])
     credentials = Credentials(Settings.load(files))
     silent = []
     try:

@@ -145,9 +145,9 @@ def request(method: str, *args: Any, flags: int = 0, **kwargs: Any) -> bytes:
 
 
 def rogue(name: str, port: int, host: str = "127.0.0.1", **facts: str) -> Entry:
-    """Return an entry like a worker's."""
-    facts = {"group": "default", "protocol": str(PROTOCOL_VERSION), **facts}
-    return Entry(name, Address("seppo.worker", host, port), facts)
+    """Return an entry like a host's."""
+    facts = {"group": "default", "protocol": str(PROTOCOL_VERSION), "places": "4", **facts}
+    return Entry(name, Address("seppo.supervisor", host, port), facts)
 
 
 def call_raw(port: int, *requests: bytes) -> bytes:

@@ -108,3 +108,16 @@ def test_closing_ends_connections_and_threads():
 def test_an_address_that_is_not_ours_is_an_error():
     with pytest.raises(OSError, match="assign"):
         Listener("192.0.2.1", 0, lambda connection: None)
+
+
+def test_a_connection_that_was_taken_over_outlives_the_listener():
+    taken = []
+    listener = Listener("127.0.0.1", 0, lambda connection: taken.append(connection.take_over()))
+    listener.listen()
+    listener.start()
+    with socket.create_connection((listener.host, listener.port), 20) as sock:
+        wait_until(lambda: taken)
+        listener.close()
+        with taken[0]:
+            taken[0].sendall(b"x")
+            assert sock.recv(1) == b"x"

@@ -1,0 +1,61 @@
+"""What the slots of a host decide, for the supervisor to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seppo.payload.protocol import Message
+
+
+@dataclass(frozen=True)
+class StartSpare:
+    """Start a process under this number; ``SpareReady`` or ``ProcessEnded`` follows."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Have a spare listen for a client; ``LeaseReady`` or ``ProcessEnded`` follows."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Tell:
+    """Send a message to a client."""
+
+    client: object
+    message: Message
+
+
+@dataclass(frozen=True)
+class EndProcess:
+    """Have a process end now: what runs in it is interrupted."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class DrainProcess:
+    """Have a process end once the item that runs in it is finished."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class KillProcess:
+    """Kill a process."""
+
+    number: int
+    why: str
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """Stop: no process can be started here."""
+
+    reason: str
+
+
+HostCommand = StartSpare | Lease | Tell | EndProcess | DrainProcess | KillProcess | GiveUp

@@ -1,0 +1,93 @@
+"""Who holds what on a host: processes, clients and their demands, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from seppo.wire.lastgasp import NOTHING, Mark
+
+TELL_WAITING = 2.0  # seconds that a client waits before it is told why
+IDLE = "idle, its place was needed"  # why a process was ended
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much a host gives.
+
+    Attributes:
+        places: Processes for one world of a client, and spares.
+        max_clients: Clients that can have full sets at once; further ones get one process.
+        least_memory: Bytes that are to stay free; with less no process is added.
+    """
+
+    places: int
+    max_clients: int = 4
+    least_memory: int = 256 << 20
+
+
+class Stage(Enum):
+    """How far a process has come."""
+
+    STARTING = auto()
+    SPARE = auto()
+    LEASING = auto()  # it was told to listen
+    LEASED = auto()  # its client knows it
+
+
+@dataclass
+class Slot:
+    """One process, from its start to its end; only ``Slots`` writes."""
+
+    number: int
+    name: str
+    started_at: float
+    stage: Stage = Stage.STARTING
+    client: object = None  # whose it is
+    world: int = 0
+    is_ending: bool = False  # we have told it to, or its line is gone
+    is_ordered: bool = False  # we have told it to, or kill it
+    is_told: bool = False  # its client has heard of its end before it has ended
+    why: str = ""  # we end it
+    kill_at: float = float("inf")
+    finalizes_until: float = 0.0
+    limits_until: float = 0.0  # until when to look at its mark
+    overdue: Mark = NOTHING  # what it was killed for, because it took too long
+
+
+@dataclass
+class Demand:
+    """How many processes a client wants to hold for one of its worlds."""
+
+    world: int
+    count: int = 0
+    idle_since: float = 0.0  # when it last wanted none
+    tell_at: float | None = None  # when to tell that it has to wait
+    is_told: bool = False  # that it has to
+
+    def change(self, count: int, now: float) -> None:
+        """Take note of how many are wanted from now on."""
+        if self.count and not count:
+            self.idle_since = now
+        if count > self.count:
+            self.tell_at, self.is_told = None, False  # it waits anew
+        self.count = count
+
+    def must_be_told(self, held: int, now: float) -> bool:
+        """Return, once, whether the client has waited for more than it holds for too long."""
+        if held >= self.count:
+            self.tell_at, self.is_told = None, False
+        elif self.tell_at is None and not self.is_told:
+            self.tell_at = now + TELL_WAITING
+        if self.tell_at is None or now < self.tell_at:
+            return False
+        self.tell_at, self.is_told = None, True
+        return True
+
+
+@dataclass
+class Tenant:
+    """A client as the slots know it."""
+
+    name: str
+    demands: dict[int, Demand] = field(default_factory=dict)
