@@ -1,4 +1,4 @@
-"""One thread that owns one scheduler and one engine: events in, commands out.
+"""One thread that owns one engine and the schedulers of its worlds: events in, commands out.
 
     any thread                         driver thread
     ----------                         -------------
@@ -6,8 +6,10 @@
     JobHandle.sink  <------------------ Deliver, Finish, Fail          |
                                        Engine.wait <-- Engine.execute <+
 
-A driver is started at the first call for a group and kept, with its connections, so that
-the next map finds them. A process forked from this one starts afresh.
+Jobs of different worlds never share a worker: each world has a scheduler of its own, which
+the engine's events name by the world's number. A driver is started at the first call for a
+group and kept, with its connections, so that the next map finds them. A process forked from
+this one starts afresh.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from seppo.core.commands import Command, Deliver, FailJob, FinishJob, LostItem, RunHere
 from seppo.core.events import (
@@ -32,12 +34,12 @@ from seppo.core.events import (
     Policy,
     ResultsTaken,
     Wakeup,
-    WorkersJoining,
 )
 from seppo.core.scheduler import Scheduler
-from seppo.engines.base import Engine
+from seppo.engines.base import Engine, Told, WorldOver
 from seppo.engines.pyro import PyroEngine
 from seppo.errors import InternalError, ProtocolError, SecurityError, SeppoError
+from seppo.payload.function import PackedFunction
 from seppo.payload.place import enter_worker_thread
 from seppo.payload.source import ItemSource
 from seppo.settings import Settings
@@ -88,6 +90,7 @@ class JobHandle:
         self.taken = 0
         self.ended = False
         self.window = 1
+        self.world = driver.engine.open_job(self.number, source)
         self.completed = 0
         self.is_over = False  # written by the driver
         self.awaits_room = False  # set by the caller, cleared by the driver
@@ -104,6 +107,10 @@ class JobHandle:
     def is_of_this_process(self) -> bool:
         """Whether this process is the one that opened the job, not a fork of it."""
         return self._pid == os.getpid()
+
+    def admits(self, function: PackedFunction) -> bool:
+        """Whether another function can run in the job's world."""
+        return self._driver.engine.admits(self.number, function)
 
     def offer(self, count: int) -> None:
         """Say that ``count`` more items can be had from the source."""
@@ -181,11 +188,11 @@ class Driver:
 
     def __init__(self, engine: Engine, grace: float = 20.0) -> None:
         self.engine = engine
-        self._scheduler = Scheduler(grace)
+        self._grace = grace
+        self._schedulers: dict[int, Scheduler] = {}  # by world
         self._inbox: deque[tuple[JobHandle, Policy | None]] = deque()
         self._jobs: dict[int, JobHandle] = {}
         self._is_waiting = False
-        self._n_joining = 0
         self._stopping = False
         self.broken: BaseException | None = None  # why nothing is done any more
         self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
@@ -218,8 +225,8 @@ class Driver:
 
     @property
     def n_workers(self) -> int:
-        """Workers connected when the driver last looked."""
-        return max(1, self._scheduler.n_workers)
+        """Workers that a job may have, when the driver last looked; at least 1."""
+        return max(1, self.engine.n_places)
 
     def post(self, job: JobHandle) -> None:
         """Have the driver look at a job's news."""
@@ -245,7 +252,7 @@ class Driver:
             while not self._stopping:
                 self._turn()
             for job in list(self._jobs.values()):
-                self._handle(JobClosed(job.number))
+                self._handle(job.world, JobClosed(job.number))
             # Only daemon threads are left, and what runs at the exit. Such a thread ends without
             # a word upon SystemExit, as it would have done inside builtin map.
             self._end(SystemExit("the process is ending, and its maps with it"))
@@ -262,38 +269,36 @@ class Driver:
             job.sink(Broken(error))
 
     def _turn(self) -> None:
-        deadline = self._scheduler.next_deadline()
+        dues = {world: s.next_deadline() for world, s in self._schedulers.items()}
+        deadline = min((due for due in dues.values() if due is not None), default=None)
         timeout = None if deadline is None else max(0.0, deadline - _now())
+        n_waiting = len(self._inbox)  # before looking who is there: their jobs count on those
         self._is_waiting = True
-        events = self.engine.wait(0.0 if self._inbox or self._stopping else timeout)
+        told = self.engine.wait(0.0 if self._inbox or self._stopping else timeout)
         self._is_waiting = False
-        n_waiting = len(self._inbox)  # before looking who joins: their jobs count on those
-        self._handle(*self._with_expected(events))
+        self._tell(told)
         for _ in range(n_waiting):
             job, policy = self._inbox.popleft()
             if policy is not None:
                 self._open(job, policy)
             for news in job.news():
-                self._handle(news)
+                self._handle(job.world, news)
                 if isinstance(news, JobClosed):
                     self._forget(job)
                     job.source.clear()
-        if deadline is not None and _now() >= deadline:
-            self._handle(Wakeup())
+        for world, due in dues.items():
+            if due is not None and _now() >= due:
+                self._handle(world, Wakeup())
+        for world, scheduler in list(self._schedulers.items()):
+            self._tell(self.engine.want(world, scheduler.demand))
         for job in self._jobs.values():
             if job.is_watched:
                 self._publish(job)
 
-    def _with_expected(self, events: list[Event]) -> list[Event]:
-        """Return events with how many workers are joining: no moment too early or too late."""
-        before, self._n_joining = self._n_joining, self.engine.n_joining
-        if self._n_joining > before:
-            return [WorkersJoining(self._n_joining), *events]
-        return [*events, WorkersJoining(self._n_joining)] if self._n_joining < before else events
-
     def _publish(self, job: JobHandle) -> None:
-        job.completed = self._scheduler.completed(job.number)
-        window = self._scheduler.window(job.number)
+        scheduler = self._schedulers[job.world]
+        job.completed = scheduler.completed(job.number)
+        window = scheduler.window(job.number)
         if window != job.window:
             job.window = window
             if job.awaits_room:
@@ -302,18 +307,29 @@ class Driver:
 
     def _open(self, job: JobHandle, policy: Policy) -> None:
         self._jobs[job.number] = job
-        self._handle(JobOpened(job.number, policy))
+        if job.world not in self._schedulers:
+            self._schedulers[job.world] = Scheduler(self._grace)
+        self._tell(self.engine.want(job.world, max(1, self._schedulers[job.world].demand)))
+        self._handle(job.world, JobOpened(job.number, policy))
         self.engine.set_active(True)
 
-    def _handle(self, *events: Event) -> None:
-        """Have the scheduler decide about events, and about what its commands lead to."""
-        pending = deque(events)
-        while pending:
-            commands = self._scheduler.handle(pending.popleft(), _now())
-            pending.extend(self._carry_out(commands))
+    def _tell(self, told: Iterable[Told]) -> None:
+        for world, event in told:
+            self._handle(world, event)
 
-    def _carry_out(self, commands: list[Command]) -> list[Event]:
-        events: list[Event] = []
+    def _handle(self, world: int, event: Event | WorldOver) -> None:
+        """Have a world's scheduler decide about an event, and about what its commands lead to."""
+        pending: deque[Told] = deque([(world, event)])
+        while pending:
+            world, event = pending.popleft()
+            if isinstance(event, WorldOver):
+                self._schedulers.pop(world, None)
+            elif world in self._schedulers:
+                commands = self._schedulers[world].handle(event, _now())
+                pending.extend(self._carry_out(commands))
+
+    def _carry_out(self, commands: list[Command]) -> list[Told]:
+        events: list[Told] = []
         for command in commands:
             match command:
                 case Deliver(job=number, index=index, count=count, payload=payload):
@@ -340,7 +356,7 @@ class Driver:
     def _forget(self, job: JobHandle) -> None:
         job.is_over = True
         if self._jobs.pop(job.number, None) is not None:
-            self.engine.forget_job(job.number)
+            self.engine.close_job(job.number)
             if not self._jobs:
                 self.engine.set_active(False)
 
@@ -384,9 +400,9 @@ def driver_for(settings: Settings) -> Driver | None:
                 engine.abandon()
                 return None
             _drivers[settings] = driver, engine
-    if engine.n_workers == 0:
+    if engine.n_hosts == 0:
         refusals = engine.discovery.look_once()
-        if engine.n_workers == 0:
+        if engine.n_hosts == 0:
             if refusals:
                 raise _refused(refusals)
             return None

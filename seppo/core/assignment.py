@@ -31,7 +31,7 @@ class Assignment:
     def look(self, now: float, commands: list[Command]) -> None:
         """Hand out what can be handed out."""
         self.due = None
-        n_workers = len(self._ledger.crew.workers)
+        n_workers = self._ledger.crew.strength
         ready = [job for job in self._ledger.jobs.values() if job.has_work(n_workers)]
         self._shares.look(ready, now)
         if ready and self._fill_idle(ready, now, commands):
@@ -40,7 +40,7 @@ class Assignment:
 
     def _fill_idle(self, ready: list[Job], now: float, commands: list[Command]) -> bool:
         """Give idle workers chunks; return whether there is work left."""
-        n_workers = len(self._ledger.crew.workers)
+        n_workers = self._ledger.crew.strength
         idle = list(self._ledger.crew.idle.values())
         if any(job.is_troubled for job in ready):
             # Of those that wait some may be frozen, too: first whoever was heard last.
@@ -62,7 +62,7 @@ class Assignment:
 
     def _fill_half(self, ready: list[Job], now: float, commands: list[Command]) -> None:
         """Give workers with one short chunk a second one."""
-        n_workers = len(self._ledger.crew.workers)
+        n_workers = self._ledger.crew.strength
         certain = [job for job in ready if job.has_certain_work(n_workers)]
         for worker in self._half_busy() if certain else ():
             job = self._shares.next_for(worker.name, certain)
@@ -90,5 +90,5 @@ class Assignment:
         ]
 
     def _send(self, worker: Worker, job: Job, now: float, commands: list[Command]) -> None:
-        start, stop, is_suspect = job.cut(len(self._ledger.crew.workers))
+        start, stop, is_suspect = job.cut(self._ledger.crew.strength)
         commands.append(self._ledger.begin(worker, job, start, stop, now, is_suspect))

@@ -47,7 +47,8 @@ class Crew:
         idle: Those without a chunk that may take one, longest waiting first.
         half: Those with one chunk that may take a second, by the job of the first.
         is_news: Whether a worker became idle since somebody last cleared this.
-        alone_since: When the last worker that takes work left, or was not expected any more.
+        alone_since: When the last worker that takes work left.
+        expected: How many more workers are about to join.
     """
 
     def __init__(self) -> None:
@@ -56,18 +57,23 @@ class Crew:
         self.half: dict[int, OrderedDict[str, Worker]] = {}
         self.is_news = False
         self.alone_since = 0.0
+        self.expected = 0
         self._n_draining = 0
-        self._n_joining = 0
         self._echoes: dict[int, Worker] = {}
 
     @property
     def is_alone(self) -> bool:
-        """Whether no worker that is here, or joining, will ever take another chunk."""
-        return len(self.workers) == self._n_draining and self._n_joining == 0
+        """Whether no worker will ever take another chunk."""
+        return len(self.workers) == self._n_draining and not self.expected
+
+    @property
+    def strength(self) -> int:
+        """How many workers there are, or will be in a moment; at least 1."""
+        return max(1, len(self.workers) + self.expected)
 
     def expect(self, count: int, now: float) -> None:
-        """Take note of how many workers are joining."""
-        was_alone, self._n_joining = self.is_alone, count
+        """Take note that so many workers are about to join."""
+        was_alone, self.expected = self.is_alone, count
         if self.is_alone and not was_alone:
             self.alone_since = now
 

@@ -136,6 +136,14 @@ class Job:
         return self.ended or self.offered > self.reorder.released
 
     @property
+    def demand(self) -> int:
+        """Workers that could work for the job now."""
+        if self.runs_here:
+            return 0
+        pending = self.offered - len(self.reorder.known)
+        return pending if self.policy.max_workers is None else min(pending, self.policy.max_workers)
+
+    @property
     def is_quick(self) -> bool:
         """Whether a worker that is busy with this job should hold a second chunk."""
         return self.seconds_per_item is not None and self.seconds_per_item < PREFETCH_SECONDS

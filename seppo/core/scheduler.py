@@ -93,6 +93,11 @@ class Scheduler:
         """Workers that are connected."""
         return len(self._workers)
 
+    @property
+    def demand(self) -> int:
+        """Workers that there is work for: one for each item without a result."""
+        return sum(job.demand for job in self._jobs.values())
+
     def next_deadline(self) -> float | None:
         """Return the time at which a ``Wakeup`` is due, or None."""
         deadlines = [self._recall.due, self._assignment.due, self._watch.deadline]
@@ -107,7 +112,7 @@ class Scheduler:
     def window(self, job: int) -> int:
         """Return how many items beyond those taken the job's input should be read ahead."""
         state = self._jobs.get(job)
-        return 0 if state is None else state.window(max(1, len(self._workers)))
+        return 0 if state is None else state.window(self._ledger.crew.strength)
 
     # --- what happens
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from seppo.core.commands import CancelAttempt, KillWorker, RecallChunk, SendChunk
 from seppo.core.events import Event
 from seppo.payload.batch import Batch
+from seppo.payload.function import PackedFunction
 from seppo.payload.source import ItemSource
 
 Order = SendChunk | RecallChunk | CancelAttempt | KillWorker
@@ -23,14 +24,39 @@ class Answer:
     worker: str
 
 
+@dataclass(frozen=True)
+class WorldOver:
+    """No worker of a world is left, and no job of it will come."""
+
+
+Told = tuple[int, Event | WorldOver]  # in which world something has happened, and what
+
+
 class Engine(Protocol):
-    """Commands in, events out. One thread, the driver's, calls everything but ``wake``."""
+    """Commands in, events out. One thread, the driver's, calls everything but ``wake``.
 
-    @property
-    def n_joining(self) -> int:
-        """Workers that are connected, and that ``wait`` has not told of yet."""
+    Attributes:
+        n_places: Workers that one world may have, as far as is known; any thread reads it.
+    """
 
-    def execute(self, order: Order, source: ItemSource | None) -> list[Event]:
+    n_places: int
+
+    def open_job(self, job: int, source: ItemSource) -> int:
+        """Return the number of the world that a job runs in: its workers serve no other.
+
+        From any thread.
+        """
+
+    def admits(self, job: int, function: PackedFunction) -> bool:
+        """Whether another function can run in the world of a job; from any thread."""
+
+    def want(self, world: int, count: int) -> Sequence[Told]:
+        """Say how many workers there is work for in a world, and return what came of it.
+
+        Called often, and quick where nothing has changed.
+        """
+
+    def execute(self, order: Order, source: ItemSource | None) -> list[Told]:
         """Carry out a command, without waiting, and return what came of it at once.
 
         Args:
@@ -38,7 +64,7 @@ class Engine(Protocol):
             source: Of a chunk that is sent: its function and items.
         """
 
-    def wait(self, timeout: float | None) -> list[Event]:
+    def wait(self, timeout: float | None) -> list[Told]:
         """Return what has happened; wait for it at most ``timeout`` seconds."""
 
     def wake(self) -> None:
@@ -47,7 +73,7 @@ class Engine(Protocol):
     def set_active(self, active: bool) -> None:
         """Say whether there are jobs: only then is it worth looking for more workers."""
 
-    def forget_job(self, job: int) -> None:
+    def close_job(self, job: int) -> None:
         """Say that no command for this job will follow."""
 
     def close(self) -> None:

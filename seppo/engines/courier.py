@@ -27,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from seppo.payload.function import SHARED_FROM, PackedFunction
-from seppo.payload.protocol import File, Function, FunctionAt, Message, NeedFiles, Release
+from seppo.payload.protocol import File, Function, FunctionAt, Message, NeedFiles
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +35,6 @@ REMEMBERED = 128  # functions that no job uses; a worker keeps no more of them e
 PATIENCE = 2.0  # seconds without progress after which a receiver that others wait for is frozen
 
 Letters = list[tuple[str, Message]]  # worker, message
-
-
-@dataclass
-class _Loan:
-    """What one job has of a function."""
-
-    function: PackedFunction
-    workers: set[str] = field(default_factory=set)  # to be told when no job uses it there
 
 
 @dataclass
@@ -60,14 +52,14 @@ class _Share:
 class _Entry:
     """A function."""
 
-    loans: dict[int, _Loan] = field(default_factory=dict)  # by job under way
+    loans: dict[int, PackedFunction] = field(default_factory=dict)  # by job under way
     holders: set[str] = field(default_factory=set)  # workers that were given it
     shares: dict[str, _Share] = field(default_factory=dict)  # by host
 
     @property
     def function(self) -> PackedFunction | None:
         """The function itself, of a job under way; that of another may have changed inside."""
-        return next((loan.function for loan in self.loans.values()), None)
+        return next(iter(self.loans.values()), None)
 
 
 class Courier:
@@ -94,11 +86,7 @@ class Courier:
         if entry is None:
             entry = self._entries[function.digest] = _Entry()
         self._entries.move_to_end(function.digest)
-        loan = entry.loans.get(job)
-        if loan is None:
-            loan = entry.loans[job] = _Loan(function)
-        if function.manifest or function.has_setup:
-            loan.workers.add(peer)
+        entry.loans.setdefault(job, function)
         if peer in entry.holders or sharing in entry.shares:  # it has it, or will ask
             return []
         return [message for _, message in self._give(entry, peer, sharing)]
@@ -197,8 +185,6 @@ class Courier:
         letters: Letters = []
         for digest, entry in self._entries.items():
             entry.holders.discard(peer)
-            for loan in entry.loans.values():
-                loan.workers.discard(peer)
             for sharing, share in list(entry.shares.items()):
                 if peer in share.asking:
                     share.asking.remove(peer)
@@ -214,21 +200,16 @@ class Courier:
         """Return the functions that a job has used."""
         return {digest for digest, entry in self._entries.items() if job in entry.loans}
 
-    def job_over(self, job: int) -> Letters:
-        """Forget a job's functions; return what to tell workers that are done with them."""
-        letters: Letters = []
+    def job_over(self, job: int) -> None:
+        """Forget a job's functions."""
         for digest in self.digests_of(job):
             entry = self._entries[digest]
-            done = entry.loans.pop(job).workers
-            for loan in entry.loans.values():
-                done -= loan.workers
-            letters += [(peer, Release(digest)) for peer in done]
+            del entry.loans[job]
             if not entry.loans:  # what waited for it was cancelled
                 for sharing, share in entry.shares.items():
                     share.asking = []
                     self._awaited.pop((digest, sharing), None)
         self._forget_some()
-        return letters
 
     def _forget_some(self) -> None:
         unused = [digest for digest, entry in self._entries.items() if not entry.loans]

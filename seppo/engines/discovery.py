@@ -1,7 +1,8 @@
-"""Finding workers and connecting to them, in threads of its own.
+"""Finding hosts and connecting to their supervisors, in threads of its own.
 
-What the name server says is a hint: an entry counts once its worker has greeted us and
-speaks our protocol. Entries are tried side by side under a short limit, so that a dead
+What the name server says is a hint: an entry counts once its supervisor has proved the key
+and has greeted us, and then its greeting says what it is called, which group it serves and
+how many places it has. Entries are tried side by side under a short limit, so that a dead
 one delays nobody.
 """
 
@@ -14,15 +15,17 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from queue import SimpleQueue
+from functools import partial
 from typing import Any
 
+from seppo.engines.connectors import Connectors
 from seppo.engines.threads import start_thread
 from seppo.errors import NameServerError, ProtocolError, SecurityError, SeppoError
 from seppo.payload.protocol import PROTOCOL_VERSION, Welcome, from_frame
 from seppo.settings import Settings
 from seppo.transport.address import Address
 from seppo.transport.credentials import Credentials
+from seppo.transport.liveness import watch_closely
 from seppo.transport.nameserver import Entry, NameServer
 from seppo.transport.proxy import attach, knock
 from seppo.transport.stream import Stream
@@ -30,52 +33,63 @@ from seppo.transport.stream import Stream
 log = logging.getLogger(__name__)
 
 INTERVAL = 1.0  # seconds between looks while there are jobs; joining takes less than 2 s
-CONNECTORS = 32  # threads that connect; a thousand workers on one host take well under 1 s
-MOST_CONNECTORS = 256  # threads, when those that there are all wait for the dead
-HELD_UP = 0.1  # seconds without any news, after which there are more of them
+LARGEST = 1 << 16  # bytes of a message from a supervisor
+HELD_UP = 0.1  # seconds without any news, after which more threads connect
 WAIT_FOR_ALL = 10.0  # seconds that the first call waits while entries have not been tried
 SILENT = 5.0  # seconds until an address that did not answer in time is tried again
-STRAGGLERS = 0.25  # seconds that the first call waits for more workers after the first one
+STRAGGLERS = 0.25  # seconds that the first call waits for more hosts after the first one
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """A worker that has greeted us."""
+class HostArrival:
+    """A supervisor that has greeted us.
 
-    name: str
+    Attributes:
+        address: Where it was found.
+        name: What it calls itself.
+        places: Processes that it may hold for us.
+        is_draining: Whether it leases none any more.
+        stream: The connection.
+    """
+
     address: Address
+    name: str
+    places: int
+    is_draining: bool
     stream: Stream
-    facts: dict[str, Any]
 
 
 class Discovery:
-    """Looks for the workers of a group.
+    """Looks for the hosts of a group.
 
     Args:
         settings: Name server, group and time limits.
-        on_arrival: Called in one of our threads for each worker that greeted.
-        is_known: Whether a worker at this address is connected already.
+        credentials: What proves that we belong together.
+        connectors: Threads that connect.
+        on_arrival: Called in one of these threads for each host that greeted.
+        is_known: Whether a host at this address is connected already.
     """
 
     def __init__(
         self,
         settings: Settings,
-        on_arrival: Callable[[Arrival], None],
+        credentials: Credentials,
+        connectors: Connectors,
+        on_arrival: Callable[[HostArrival], None],
         is_known: Callable[[Address], bool],
     ) -> None:
         self._settings = settings
-        self._credentials = Credentials(settings)
-        self._nameserver = NameServer(settings, self._credentials)
+        self._credentials = credentials
+        self._connectors = connectors
+        self._nameserver = NameServer(settings, credentials)
         self._on_arrival = on_arrival
         self._is_known = is_known
-        self._changed = threading.Condition()  # guards the five below
+        self._changed = threading.Condition()  # guards the four below
         self._trying: set[Address] = set()
         self._refusals: dict[Address, SeppoError] = {}  # live, but not for us
         self._silent: dict[Address, float] = {}  # did not answer; when to try again
-        self._n_connectors = 0
         self._has_ticker = False
         self._looked_at = float("-inf")  # when the name server was last asked
-        self._entries: SimpleQueue[Entry] = SimpleQueue()
         self._is_active = False
         self._wanted = threading.Event()  # another look
         self._warned: set[str] = set()
@@ -90,7 +104,7 @@ class Discovery:
         """Find and connect, and wait until somebody is there or nobody can be.
 
         Returns:
-            Why those workers that live cannot be used, when no worker is connected.
+            Why those hosts that live cannot be used, when none is connected.
 
         Raises:
             NameServerError: If the name server cannot be asked.
@@ -102,17 +116,17 @@ class Discovery:
         began = time.monotonic()
         deadline = began + 2 * self._settings.connect_timeout  # to connect, and to be greeted
         with self._changed:
-            while self._trying & addresses and self._n_connectors:
+            while self._trying & addresses and self._connectors.is_working:
                 now = time.monotonic()
                 if any(map(self._is_known, addresses)):
                     deadline = min(deadline, now + STRAGGLERS)
-                elif not self._entries.empty():  # the dead hold us up: it is nobody's fault
+                elif self._connectors.is_held_up:  # by the dead: it is nobody's fault
                     longer = now + 2 * self._settings.connect_timeout
                     deadline = min(longer, began + WAIT_FOR_ALL)
                 if deadline <= now:
                     break
                 if not self._changed.wait(min(deadline - now, HELD_UP)):
-                    self._hire(CONNECTORS)
+                    self._connectors.hire_more()
             if any(map(self._is_known, addresses)):
                 return []
             return [why for address, why in self._refusals.items() if address in addresses]
@@ -120,7 +134,7 @@ class Discovery:
     def set_active(self, active: bool) -> None:
         """Look again and again, or not; once in any case, when the last look is old.
 
-        So short maps with pauses between them find new workers for the next one.
+        So short maps with pauses between them find new hosts for the next one.
         """
         self._is_active = active
         if not active:
@@ -140,7 +154,7 @@ class Discovery:
             try:
                 self._try(self._find())
             except (NameServerError, SecurityError) as error:
-                log.debug("%s", error)  # the workers that are connected do without it
+                log.debug("%s", error)  # the hosts that are connected do without it
 
     def _find(self) -> list[Entry]:
         try:
@@ -160,58 +174,40 @@ class Discovery:
                 if self._silent.get(entry.address, 0.0) > time.monotonic():
                     continue
                 self._trying.add(entry.address)
-                self._entries.put(entry)
-            self._hire(min(CONNECTORS, len(self._trying)) - self._n_connectors)
+                self._connectors.submit(partial(self._try_one, entry))
+            self._connectors.resume()
             found = {entry.address for entry in entries}
             for told in (self._silent, self._refusals):  # of others nobody wants to know
                 for address in told.keys() - found:
                     del told[address]
 
-    def _hire(self, n_wanted: int) -> None:
-        """Have more threads connect, if there is anything to do for them."""
-        room = MOST_CONNECTORS - self._n_connectors
-        for _ in range(min(n_wanted, room, self._entries.qsize())):
-            if not start_thread("seppo-connect", self._connect_all):
-                break  # what waits is tried when one starts again
-            self._n_connectors += 1
-
-    def _connect_all(self) -> None:
-        """Connect to entries as long as there are any."""
-        while True:
+    def _try_one(self, entry: Entry) -> None:
+        refusal, is_silent, is_stale = None, False, False
+        try:
+            self._on_arrival(self._connect(entry))
+        except (ProtocolError, SecurityError) as error:
+            refusal = type(error)(f"{entry.name} at {entry.address}: {error}")
+            self._warn_once(str(refusal))
+        except TimeoutError as error:
+            log.info("%s (%s): %s", entry.address, entry.name, error)
+            is_silent = True
+        except (OSError, EOFError) as error:
+            log.info("no supervisor at %s (%s): %s", entry.address, entry.name, error)
+            is_stale = _is_refusal(error)
+            is_silent = not is_stale  # something else listens there
+        finally:
             with self._changed:
-                if self._entries.empty():
-                    self._n_connectors -= 1
-                    return
-                entry = self._entries.get()
-            refusal, is_stale = None, False
-            try:
-                self._on_arrival(self._connect(entry))
-            except (ProtocolError, SecurityError) as error:
-                refusal = type(error)(f"{entry.name} at {entry.address}: {error}")
-                self._warn_once(str(refusal))
-            except TimeoutError as error:
-                log.info("%s (%s): %s", entry.address, entry.name, error)
-                with self._changed:
+                self._trying.discard(entry.address)
+                self._refusals.pop(entry.address, None)
+                if refusal is not None:
+                    self._refusals[entry.address] = refusal
+                if is_silent:
                     self._silent[entry.address] = time.monotonic() + SILENT
-            except (OSError, EOFError) as error:
-                log.info("no worker at %s (%s): %s", entry.address, entry.name, error)
-                is_stale = _is_refusal(error)
-                if not is_stale:  # something else listens there
-                    with self._changed:
-                        self._silent[entry.address] = time.monotonic() + SILENT
-            except Exception:  # whatever a strange peer answers must not end the thread
-                log.exception("connecting to %s", entry.address)
-            finally:
-                with self._changed:
-                    self._trying.discard(entry.address)
-                    self._refusals.pop(entry.address, None)
-                    if refusal is not None:
-                        self._refusals[entry.address] = refusal
-                    self._changed.notify_all()
-            if is_stale:
-                self._remove(entry)
+                self._changed.notify_all()
+        if is_stale:
+            self._remove(entry)
 
-    def _connect(self, entry: Entry) -> Arrival:
+    def _connect(self, entry: Entry) -> HostArrival:
         timeout = self._settings.connect_timeout
         if not entry.speaks_our_protocol:
             knock(entry.address, timeout)  # one that is dead is none that refuses us
@@ -221,24 +217,23 @@ class Discovery:
             )
         sock = attach(self._credentials, entry.address, timeout)
         try:
-            stream = Stream(sock, self._settings.max_frame_bytes)
-            welcome = _greeting(stream, timeout)
-            python = str(welcome.info.get("python", "?"))
-            ours = f"{sys.version_info.major}.{sys.version_info.minor}"
-            if not python.startswith(f"{ours}."):
+            watch_closely(sock, self._settings.silence)
+            stream = Stream(sock, LARGEST)
+            info = _greeting(stream, timeout)
+            _check_python(info)
+            if info.get("group") != self._settings.group:
                 raise ProtocolError(
-                    f"it runs Python {python}, this is {ours}: functions cannot travel between "
-                    "minor versions of Python, start the worker with the same one"
+                    f"its entry says group {self._settings.group!r}, and it serves another"
                 )
+            return HostArrival(entry.address, *_who(info), stream)
         except BaseException:
             sock.close()
             raise
-        return Arrival(entry.name, entry.address, stream, welcome.info)
 
     def _remove(self, entry: Entry) -> None:
         """Take an entry out of the name server: nobody listens at its address any more.
 
-        Once only: should its worker live, out of our reach, it registers itself again.
+        Once only: should its host live, out of our reach, it registers itself again.
         """
         with self._changed:
             if (entry.name, entry.address) in self._removed:
@@ -269,16 +264,34 @@ def _is_refusal(error: BaseException | None) -> bool:
     return False
 
 
-def _greeting(stream: Stream, timeout: float) -> Welcome:
-    """Return the greeting of a worker.
+def _greeting(stream: Stream, timeout: float) -> dict[str, Any]:
+    """Return what a supervisor says of itself.
 
     Raises:
-        OSError, EOFError: If whoever listens there is no worker of any seppo.
+        OSError, EOFError: If whoever listens there is no supervisor of any seppo.
     """
     try:
         welcome = from_frame(stream.receive_one(timeout))
     except ProtocolError as error:
-        raise ConnectionError(f"no worker listens there: {error}") from error
+        raise ConnectionError(f"no supervisor listens there: {error}") from error
     if not isinstance(welcome, Welcome):
-        raise ConnectionError("no worker listens there")
-    return welcome
+        raise ConnectionError("no supervisor listens there")
+    return welcome.info
+
+
+def _check_python(info: dict[str, Any]) -> None:
+    python = str(info.get("python", "?"))
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if not python.startswith(f"{ours}."):
+        raise ProtocolError(
+            f"it runs Python {python}, this is {ours}: functions cannot travel between "
+            "minor versions of Python, start the worker with the same one"
+        )
+
+
+def _who(info: dict[str, Any]) -> tuple[str, int, bool]:
+    """Return a supervisor's name, its places, and whether it drains."""
+    name, places = info.get("supervisor"), info.get("places")
+    if not isinstance(name, str) or not name or type(places) is not int or places < 1:
+        raise ProtocolError("its greeting does not say who it is")
+    return name, places, bool(info.get("draining"))

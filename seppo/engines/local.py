@@ -16,15 +16,17 @@ from typing import Any
 
 from seppo.core.commands import CancelAttempt, KillWorker, RecallChunk, SendChunk
 from seppo.core.events import ChunkSent, Event, ItemsDone, RestReturned, WorkerJoined
-from seppo.engines.base import Answer, Order
+from seppo.engines.base import Answer, Order, Told
 from seppo.payload.batch import pack_values
 from seppo.payload.function import PackedFunction
 from seppo.payload.outcome import Failure
 from seppo.payload.place import enter_worker_thread
 from seppo.payload.protocol import Chunk
 from seppo.payload.runner import ChunkRun, Pace
-from seppo.payload.serialize import load
 from seppo.payload.source import ItemSource
+from seppo.values.content import open_function
+
+WORLD = 0  # threads share all there is
 
 
 class LocalEngine:
@@ -35,15 +37,28 @@ class LocalEngine:
     """
 
     def __init__(self, n_workers: int = 2) -> None:
+        self.n_places = n_workers
         self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._workers: dict[str, _WorkerThread] = {}
-        for number in range(n_workers):
-            worker = _WorkerThread(f"thread-{number}", self._events)
+
+    def open_job(self, job: int, source: ItemSource) -> int:
+        """Return the one world there is."""
+        return WORLD
+
+    def want(self, world: int, count: int) -> list[Told]:
+        """Have all workers join, when they are wanted for the first time."""
+        while len(self._workers) < self.n_places:
+            worker = _WorkerThread(f"thread-{len(self._workers)}", self._events)
             self._workers[worker.name] = worker
             self._events.put(WorkerJoined(worker.name))
             worker.start()
+        return []
 
-    def execute(self, order: Order, source: ItemSource | None) -> list[Event]:
+    def admits(self, job: int, function: PackedFunction) -> bool:
+        """Return True: there is but one world."""
+        return True
+
+    def execute(self, order: Order, source: ItemSource | None) -> list[Told]:
         """Carry out a command."""
         worker = self._workers[order.worker]
         match order:
@@ -59,7 +74,7 @@ class LocalEngine:
                     function,
                 )  # fmt: skip
                 weight = sum(len(part) for column in columns for part in column.parts)
-                return [ChunkSent(order.attempt, weight)]
+                return [(WORLD, ChunkSent(order.attempt, weight))]
             case RecallChunk(attempt=attempt):
                 worker.give_back(attempt)
             case CancelAttempt(attempt=attempt):
@@ -68,14 +83,14 @@ class LocalEngine:
                 pass  # no thread of a living process is frozen
         return []
 
-    def wait(self, timeout: float | None) -> list[Event]:
+    def wait(self, timeout: float | None) -> list[Told]:
         """Return what has happened."""
-        events: list[Event] = []
+        events: list[Told] = []
         try:
             event = self._events.get(timeout=timeout)
             while True:
                 if event is not None:
-                    events.append(event)
+                    events.append((WORLD, event))
                 event = self._events.get_nowait()
         except Empty:
             return events
@@ -84,15 +99,10 @@ class LocalEngine:
         """Make ``wait`` return."""
         self._events.put(None)
 
-    @property
-    def n_joining(self) -> int:
-        """None: threads are there at once."""
-        return 0
-
     def set_active(self, active: bool) -> None:
         """Do nothing: no more threads will join."""
 
-    def forget_job(self, job: int) -> None:
+    def close_job(self, job: int) -> None:
         """Do nothing: nothing is kept for a job."""
 
     def close(self) -> None:
@@ -188,7 +198,6 @@ class _WorkerThread(threading.Thread):
 
 def _load(function: PackedFunction) -> Callable[..., Any] | Failure:
     try:
-        func: Callable[..., Any] = load(function.packed)
-        return func
+        return open_function(function.packed)
     except BaseException as error:  # user code: any module may be imported
         return Failure.of(error, skip=1)

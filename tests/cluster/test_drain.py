@@ -105,19 +105,17 @@ def test_a_killed_client_whose_item_holds_the_interpreter_costs_only_that_proces
     own_cluster, client, tmp_path
 ):
     cluster = own_cluster(1)
-    (pid,) = cluster.pids()
     path = tmp_path / "begun"
     process = cluster.spawn(client(STUBBORN.format(path=str(path))))
     wait_until(path.exists, "the item in C")
+    (pid,) = cluster.pids()
     end(process, signal.SIGKILL)
-    wait_until(lambda: cluster.pids() not in ([], [pid]), "the successor")
-    assert not is_alive(pid)
+    wait_until(lambda: not is_alive(pid), "its end")
     assert list(seppo.map_parallel(abs, [-1], fallback="error")) == [1]
 
 
 def test_a_cancelled_map_that_holds_the_interpreter_costs_only_that_process(own_cluster, tmp_path):
     cluster = own_cluster(1)
-    (pid,) = cluster.pids()
     path = str(tmp_path / "begun")
 
     def work(x):
@@ -129,9 +127,10 @@ def test_a_cancelled_map_that_holds_the_interpreter_costs_only_that_process(own_
 
     results = seppo.map_parallel(work, range(3), fallback="error")
     wait_until(lambda: os.path.exists(path), "the item in C")
+    (pid,) = cluster.pids()
     results.close()
-    wait_until(lambda: cluster.pids() not in ([], [pid]), "the successor")
-    assert not is_alive(pid)
+    wait_until(lambda: not is_alive(pid), "its end")
+    assert list(seppo.map_parallel(abs, [-1], fallback="error")) == [1]
 
 
 def test_other_clients_go_on_when_one_is_killed(own_cluster, client):
@@ -140,7 +139,7 @@ def test_other_clients_go_on_when_one_is_killed(own_cluster, client):
     busy(cluster, 2)
     results = seppo.map_parallel(userland.pid_after, [0.01] * 100, fallback="error")
     end(process, signal.SIGKILL)
-    assert len(list(results)) == 100
+    assert len(set(results)) <= 2  # none of ours was ended
     cluster.wait_until_idle()
 
 
@@ -149,11 +148,12 @@ def test_a_stopped_client_finds_its_map_again(own_cluster, client, monkeypatch):
     body = "import time\ndef work(x):\n    time.sleep(1)\n    return x"
     process = cluster.spawn(client(body))
     busy(cluster, 2)
+    pids = cluster.pids()
     process.send_signal(signal.SIGSTOP)
     time.sleep(3.0)  # is the sleep
+    assert cluster.pids() == pids
     process.send_signal(signal.SIGCONT)
     assert process.wait(PATIENCE) == 0, process.stdout.read()
-    assert len(cluster.pids()) == 2
 
 
 def test_a_frozen_supervisor_is_noticed_and_its_workers_left(own_cluster, monkeypatch):

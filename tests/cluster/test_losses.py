@@ -88,11 +88,11 @@ def test_map_goes_on_without_its_name_server(own_cluster):
     assert list(seppo.map_parallel(userland.square, [1, 2, 3])) == [1, 4, 9]
 
 
-def test_workers_register_again_when_the_name_server_restarts_empty(own_cluster):
+def test_a_host_registers_again_when_the_name_server_restarts_empty(own_cluster):
     cluster = own_cluster(2)
     end(cluster.nameserver, signal.SIGKILL)
     cluster.start_nameserver()
-    wait_until(lambda: len(cluster.entries()) == 2, "registration")
+    wait_until(lambda: len(cluster.entries()) == 1, "registration")
 
 
 def test_worker_started_before_the_name_server_registers_later(own_cluster):
@@ -140,35 +140,40 @@ def test_worker_of_another_protocol_is_an_error_not_a_serial_run(own_cluster):
 
 def test_killed_supervisor_leaves_no_orphans(own_cluster):
     cluster = own_cluster(2)
-    pids = cluster.pids()
+    results = seppo.map_parallel(userland.pid_after, [60] * 2, fallback="error")
+    cluster.wait_until_busy()
+    pids = cluster.pids() + cluster.spares()
     end(cluster.workers, signal.SIGKILL)
+    results.close()
     wait_until(lambda: not any(map(is_alive, pids)), "the end of the workers")
 
 
-def test_killed_client_frees_its_workers(own_cluster, tmp_path):
+def test_processes_of_a_killed_client_end_and_their_places_are_free(own_cluster, tmp_path):
     cluster = own_cluster(2)
     script = tmp_path / "client.py"
     script.write_text(
         "import seppo, time\nlist(seppo.map_parallel(time.sleep, [60] * 4, fallback='error'))\n"
     )
     client = cluster.spawn(script)
-    wait_until(lambda: all(info["busy"] for info in cluster.infos()), "busy workers")
+    cluster.wait_until_busy()
     pids = cluster.pids()
     end(client, signal.SIGKILL)
-    cluster.wait_until_idle()
-    assert cluster.pids() == pids
+    wait_until(lambda: not any(map(is_alive, pids)), "the end of its processes")
+    assert cluster.pids() == []
+    wait_until(lambda: len(cluster.spares()) == 2, "spares")
+    assert list(seppo.map_parallel(abs, [-1], fallback="error")) == [1]
 
 
-def test_worker_answers_while_it_is_busy(cluster):
+def test_a_supervisor_tells_what_runs_while_it_runs(cluster):
     results = seppo.map_parallel(userland.pid_after, [1.0, 1.0])
-    busy = wait_until(
+    (busy, *_) = wait_until(
         lambda: [info for info in cluster.infos() if info["busy"]], "a worker that says it is busy"
     )
-    assert busy[0]["clients"] >= 1
-    results.close()
+    assert busy["stop"] > busy["first"] >= 0
+    assert {busy["pid"]} <= set(results)
 
 
-def test_two_clients_share_the_workers(cluster, tmp_path):
+def test_several_clients_use_a_host_at_once(cluster, tmp_path):
     script = tmp_path / "client.py"
     script.write_text(
         "import seppo, time\n"
@@ -190,7 +195,7 @@ def test_a_server_obeys_its_arguments_and_unregisters_on_ctrl_c(own_cluster, tmp
     server = cluster.spawn(script)
     (entry,) = wait_until(lambda: cluster.entries("lab"), "the server's registration")
     assert entry.name.startswith("seppo.bench.")
-    assert entry.facts["supervisor"].endswith(f"@127.0.0.1:{port}")
+    assert (entry.address.host, entry.address.port) == ("127.0.0.1", port)
     assert list(seppo.map_parallel(abs, [-1], group="lab", fallback="error")) == [1]
     end(server, signal.SIGINT)
     assert server.returncode == 0

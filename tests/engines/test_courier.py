@@ -7,7 +7,7 @@ from dataclasses import replace
 from seppo.engines.courier import PATIENCE, REMEMBERED, Courier
 from seppo.payload.bundle import Bundle
 from seppo.payload.function import SHARED_FROM, PackedFunction
-from seppo.payload.protocol import File, Function, FunctionAt, NeedFiles, Release
+from seppo.payload.protocol import File, Function, FunctionAt, NeedFiles
 from seppo.payload.serialize import Packed
 
 SMALL = PackedFunction(b"s" * 32, Packed(b"small"))
@@ -222,39 +222,33 @@ def test_files_are_given_or_it_is_said_why_not():
     assert third.problem
 
 
-def test_workers_hear_when_the_last_job_with_a_function_is_over():
+def test_a_function_is_given_as_long_as_a_job_uses_it():
     courier = Courier()
     for job, worker in ((1, "w"), (1, "v"), (2, "w")):
         courier.before_chunk(worker, None, job, BUNDLED)
     assert courier.digests_of(1) == {BUNDLED.digest}
-    assert courier.job_over(1) == [("v", Release(BUNDLED.digest))]
+    courier.job_over(1)
     assert courier.needed("u", None, BUNDLED.digest, 0.0) == [("u", Function(BUNDLED))]
-    assert courier.job_over(2) == [("w", Release(BUNDLED.digest))]
+    courier.job_over(2)
     assert courier.needed("u", None, BUNDLED.digest, 0.0) == []
-    assert courier.job_over(2) == []
+    assert courier.files(NeedFiles(BUNDLED.digest, (A,))) == []
+    courier.job_over(2)  # a second time is no harm
 
 
-def test_functions_without_bundle_or_setup_need_no_word():
-    courier = Courier()
-    plain = replace(BUNDLED, manifest=b"")
-    courier.before_chunk("w", None, 1, plain)
-    assert courier.job_over(1) == []
-    courier.before_chunk("w", None, 2, replace(plain, has_setup=True))
-    assert courier.job_over(2) == [("w", Release(BUNDLED.digest))]
-
-
-def test_a_job_whose_function_has_grown_releases_all_of_them():
+def test_a_job_whose_function_has_grown_uses_all_of_them_to_its_end():
     courier = Courier()
     grown = replace(BUNDLED, digest=b"g" * 32)
     courier.before_chunk("w", None, 1, BUNDLED)
     courier.before_chunk("w", None, 1, grown)
-    assert {letter for _, letter in courier.job_over(1)} == {
-        Release(BUNDLED.digest), Release(grown.digest)
-    }  # fmt: skip
+    assert courier.digests_of(1) == {BUNDLED.digest, grown.digest}
+    courier.job_over(1)
+    assert courier.digests_of(1) == set()
 
 
-def test_a_worker_that_is_lost_is_told_nothing_more():
+def test_what_is_different_on_a_worker_is_told_to_the_job_that_asks():
     courier = Courier()
-    courier.before_chunk("w", None, 1, BUNDLED)
-    courier.peer_lost("w", 0.0)
-    assert courier.job_over(1) == []
+    function = replace(BUNDLED, bundle=Bundle())
+    courier.differs("w", function.digest, {"numpy": "1"})  # of no job
+    courier.before_chunk("w", None, 1, function)
+    courier.differs("w", function.digest, {"numpy": "2"})
+    assert list(function.bundle.differences) == [("w", {"numpy": "2"})]

@@ -10,10 +10,11 @@ import time
 from dataclasses import replace
 
 import pytest
-from processes import NameServerProcess, SupervisorProcess, free_port, wait_until
+from processes import CREDENTIALS, NameServerProcess, SupervisorProcess, free_port, wait_until
 
 from seppo.engines import discovery as module
-from seppo.engines.discovery import CONNECTORS, Discovery
+from seppo.engines.connectors import CONNECTORS, Connectors
+from seppo.engines.discovery import Discovery
 from seppo.engines.pyro import PyroEngine
 from seppo.payload.protocol import PROTOCOL_VERSION
 from seppo.transport.address import Address
@@ -48,7 +49,7 @@ def engine_of(nameserver):
 
 def register(nameserver, name, port, group):
     facts = {"protocol": str(PROTOCOL_VERSION), "group": group}
-    entry = Entry(name, Address("seppo.worker", "127.0.0.1", port), facts)
+    entry = Entry(name, Address("seppo.supervisor", "127.0.0.1", port), facts)
     NameServer(nameserver.settings).register(entry)
     return entry
 
@@ -101,7 +102,7 @@ def test_an_entry_whose_port_is_dead_is_removed(nameserver, engine_of):
     register(nameserver, "seppo.dead", free_port(), "dead")
     engine = engine_of("dead")
     assert engine.discovery.look_once() == []
-    assert engine.n_workers == 0
+    assert engine.n_hosts == 0
     wait_until(lambda: "seppo.dead" not in nameserver.names(), what="the removal")
 
 
@@ -112,11 +113,11 @@ def test_an_entry_that_has_moved_meanwhile_stays(nameserver, engine_of, silent_p
     assert "seppo.moved" in nameserver.names()
 
 
-def test_what_is_no_worker_is_let_alone(nameserver, engine_of, other_program):
+def test_what_is_no_host_is_let_alone(nameserver, engine_of, other_program):
     register(nameserver, "seppo.other", other_program, "other")
     engine = engine_of("other")
     assert engine.discovery.look_once() == []
-    assert engine.n_workers == 0
+    assert engine.n_hosts == 0
     assert "seppo.other" in nameserver.names()
 
 
@@ -133,7 +134,7 @@ def silent_programs():
         yield ports
 
 
-def test_all_kinds_of_strangers_do_not_keep_the_live_worker(
+def test_all_kinds_of_strangers_do_not_keep_the_live_host(
     nameserver, supervisor, engine_of, black_hole, other_program, silent_programs
 ):
     # All sort before it.
@@ -141,14 +142,14 @@ def test_all_kinds_of_strangers_do_not_keep_the_live_worker(
         register(nameserver, f"seppo.a{i:03}", port, "mixed")
     engine = engine_of("mixed", connect_timeout=600.0)  # nobody waits for one that is silent
     assert engine.discovery.look_once() == []
-    assert engine.n_workers == 1
+    assert engine.n_hosts == 1
 
 
 def test_who_does_not_answer_is_not_waited_for(nameserver, engine_of, black_hole):
     register(nameserver, "seppo.hole", black_hole, "hole")
     engine = engine_of("hole", connect_timeout=0.2)
     assert engine.discovery.look_once() == []
-    assert engine.n_workers == 0
+    assert engine.n_hosts == 0
     assert "seppo.hole" in nameserver.names()  # it may be overloaded
 
 
@@ -156,10 +157,10 @@ def test_what_waits_is_tried_when_threads_start_again(supervisor, engine_of, no_
     engine = engine_of("mixed")
     engine.set_active(True)
     assert engine.discovery.look_once() == []
-    assert engine.n_workers == 0
+    assert engine.n_hosts == 0
     no_new_threads.undo()
     engine.discovery.look_once()
-    wait_until(lambda: engine.n_workers == 1, what="the worker")
+    wait_until(lambda: engine.n_hosts == 1, what="the host")
 
 
 class Looks:
@@ -180,7 +181,9 @@ def looks(nameserver, monkeypatch):
 
     def make(interval):
         monkeypatch.setattr(module, "INTERVAL", interval)
-        found = Discovery(nameserver.settings, lambda _: None, lambda _: False)
+        found = Discovery(
+            nameserver.settings, CREDENTIALS, Connectors(), lambda _: None, lambda _: False
+        )
         monkeypatch.setattr(found, "_nameserver", Looks())
         discoveries.append(found)
         return found, found._nameserver.times
@@ -195,7 +198,7 @@ def short_map(discovery):
     discovery.set_active(False)
 
 
-def test_short_maps_with_pauses_look_for_new_workers(looks):
+def test_short_maps_with_pauses_look_for_new_hosts(looks):
     discovery, times = looks(0.2)
     discovery.look_once()
     for n in (2, 3, 4):

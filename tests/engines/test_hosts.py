@@ -1,4 +1,4 @@
-"""What an engine learns of its workers' ends, from real supervisors and real deaths."""
+"""What an engine learns of its workers' lives and ends, from real supervisors and real deaths."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import deadly
@@ -13,20 +14,32 @@ import pytest
 import userland
 from engine_client import EngineClient
 from processes import (
-    CREDENTIALS,
     KEEPING,
-    PATIENCE,
     NameServerProcess,
     SupervisorProcess,
     is_running,
     wait_until,
 )
 
-from seppo.core.events import RestReturned, Verdict, WorkerDrains, WorkerLost
+from seppo.core.events import (
+    RestReturned,
+    Verdict,
+    WorkerDrains,
+    WorkerJoined,
+    WorkerLost,
+    WorkersJoining,
+)
+from seppo.payload.function import pack_function
 from seppo.payload.outcome import Failure
+from seppo.payload.setup import SetupFacts
 
 NUMBERS = itertools.count()
-SOON = f"import seppo.worker.supervisor as s; s.STUCK = s.OVERDUE = 0.5; s.WATCH = 0.1; {KEEPING}"
+SOON = f"""
+import seppo.host.slots as slots, seppo.host.supervisor as supervisor
+slots.OVERDUE = slots.ENDING = 0.5
+supervisor.WATCH = 0.1
+{KEEPING}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +50,14 @@ def nameserver():
 
 @pytest.fixture(scope="module")
 def shared(nameserver):
-    """A supervisor of one worker, which is started again after each death."""
+    """A supervisor of one place, for all tests that leave it as it was."""
     with SupervisorProcess(nameserver, 1, "shared", first=KEEPING) as supervisor:
         yield supervisor
 
 
 @pytest.fixture
 def client(nameserver, shared):
-    wait_until(lambda: len(shared.registered()) == 1, what="the successor")
+    wait_until(lambda: shared.spares() and not shared.leased(), what="a spare")
     with EngineClient(nameserver) as client:
         yield client
 
@@ -78,18 +91,12 @@ def test_in_a_chunk_the_guilty_item_is_among_those_that_are_suspected(client, st
     assert verdict.first <= 30 < verdict.stop
 
 
-def test_an_item_that_takes_long_is_blamed_exactly_also_in_a_burst(client):
+def test_an_item_that_takes_long_is_blamed_exactly_also_in_a_burst(client, shared):
     client.run(7, lambda x: time.sleep(60) if x == 500 else x, range(1000))
     client.wait(lambda: client.wait_for(RestReturned))
-    os.kill(the_pid(client), signal.SIGKILL)
+    (pid,) = shared.leased()
+    os.kill(pid, signal.SIGKILL)
     assert client.loss().verdict == Verdict("SIGKILL", 7, 500, 501)
-
-
-def the_pid(client):
-    from seppo.transport.proxy import call
-
-    (peer,) = client.engine._peers.values()
-    return call(CREDENTIALS, peer.address, "info", timeout=PATIENCE)["pid"]
 
 
 def test_a_function_that_cannot_be_loaded_alive_makes_all_items_suspects(client):
@@ -98,20 +105,45 @@ def test_a_function_that_cannot_be_loaded_alive_makes_all_items_suspects(client)
     assert client.loss().verdict == Verdict("exit code 3", 7, 0, 5)
 
 
-def test_who_had_nothing_running_is_told_so(nameserver, shared, client):
+def test_an_end_is_no_news_to_others(nameserver, shared, client):
     with EngineClient(nameserver) as other:
-        other.run(5, time.sleep, [0.01] * 3, alone=True)  # it was served before
+        other.run(5, userland.pid_after, [0.01] * 3)
         other.wait(lambda: len(other.outcomes(5)) == 3)
         client.run(7, deadly.visit, [(0, ""), (1, "segfault running")], alone=True)
         assert client.loss().verdict == Verdict("SIGSEGV", 7, 1, 2)
-        verdict = other.loss().verdict
-        assert (verdict.how, verdict.attempt) == ("SIGSEGV", None)
+        other.run(6, userland.pid_after, [0.01])
+        other.wait(lambda: other.outcomes(6) == other.outcomes(5)[:1])
+        assert other.workers != client.workers
 
 
-def test_an_idle_worker_that_is_killed_blames_nobody(client):
+def test_a_process_that_has_ended_is_replaced_unasked(client, shared):
+    client.wait(lambda: client.last(WorkersJoining) == WorkersJoining(0))
+    (pid,) = shared.leased()
+    os.kill(pid, signal.SIGKILL)
+    client.loss()
+    first, second = client.wait_for(WorkerJoined, 2)
+    assert first.worker != second.worker
+    assert WorkersJoining(1) in client.events
+    client.wait(lambda: client.last(WorkersJoining) == WorkersJoining(0))
+    client.run(7, abs, [-1], worker=second.worker)
+    client.wait(lambda: client.outcomes(7) == [1])
+
+
+def test_each_world_has_processes_of_its_own(client, shared):
+    first = pack_function(userland.pid_after)
+    setup = replace(first, setup=SetupFacts(key=b"another"))
+    world = client.open(8, setup)
+    assert world != client.world
+    client.want(1, world)
+    client.wait_for(WorkerJoined, 2)
+    assert len(shared.leased()) == 2
+
+
+def test_an_idle_worker_that_is_killed_blames_nobody(client, shared):
     client.run(7, abs, range(10))
     client.wait(lambda: len(client.outcomes(7)) == 10)
-    os.kill(the_pid(client), signal.SIGKILL)
+    (pid,) = shared.leased()
+    os.kill(pid, signal.SIGKILL)
     verdict = client.loss().verdict
     assert (verdict.how, verdict.attempt) == ("SIGKILL", None)
 
@@ -190,9 +222,9 @@ def test_without_a_supervisor_to_ask_nobody_can_tell(nameserver, lab):
 
 def test_only_the_attempt_that_runs_can_be_killed(nameserver, lab):
     with EngineClient(nameserver, group=lab.name) as client:
-        (pid,) = lab.pids()
+        (pid,) = lab.leased()
         client.run(7, time.sleep, [60])
-        wait_until(lambda: busy(client), what="the item runs")
+        client.wait(lambda: busy(lab))
         client.end_by_force(6)
         client.end_by_force(7)
         verdict = client.loss().verdict
@@ -207,33 +239,29 @@ def freeze(pid):
     wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
 
 
-def busy(client):
-    from seppo.transport.proxy import call
-
-    client.turn()
-    (peer,) = client.engine._peers.values()
-    return call(CREDENTIALS, peer.address, "info", timeout=PATIENCE)["busy"]
+def busy(supervisor):
+    return any(one["busy"] for c in supervisor.info()["clients"] for one in c["processes"])
 
 
 def test_an_attempt_that_does_not_run_costs_nothing(nameserver, lab):
     with EngineClient(nameserver, group=lab.name) as client:
-        (pid,) = lab.pids()
+        (pid,) = lab.leased()
         client.run(7, time.sleep, [0.5])
         client.end_by_force(6)
         client.wait(lambda: client.outcomes(7))
         client.end_by_force(7)
         client.run(8, abs, [-1])
         client.wait(lambda: client.outcomes(8) == [1])
-        assert lab.pids() == [pid]
+        assert lab.leased() == [pid]
     lab.stop()
     assert "is killed" not in lab.output
 
 
 def test_a_worker_can_be_killed_once_it_is_frozen(nameserver, lab):
     with EngineClient(nameserver, group=lab.name) as client:
-        (pid,) = lab.pids()
+        (pid,) = lab.leased()
         client.run(7, spin, [0])
-        wait_until(lambda: busy(client), what="the item runs")
+        client.wait(lambda: busy(lab))
         client.kill(7)
         client.run(8, abs, [-1])
         client.wait_for(RestReturned, 2)  # five seconds later at the latest
@@ -284,31 +312,31 @@ def test_c_code_that_nobody_wants_any_more_is_killed(nameserver, lab, tmp_path, 
 
 def test_c_code_of_a_client_that_is_gone_is_killed(nameserver, lab, tmp_path):
     path = tmp_path / "begun"
-    (pid,) = lab.pids()
     with EngineClient(nameserver, group=lab.name) as client:
+        (pid,) = lab.leased()
         client.run(7, hold_interpreter, [str(path)])
         client.wait(lambda: begun(path))
-    wait_until(lambda: lab.pids() not in ([], [pid]), "the successor")
-    assert not is_running(pid)
+    wait_until(lambda: not is_running(pid), "its end")
 
 
 def test_a_client_that_leaves_costs_others_nothing(nameserver, lab):
-    (pid,) = lab.pids()
     with EngineClient(nameserver, group=lab.name) as other:
+        (pid,) = lab.leased()
         with EngineClient(nameserver, group=lab.name) as client:
             client.run(7, time.sleep, [60] * 3)
-            wait_until(lambda: busy(client), what="the item runs")
+            client.wait(lambda: busy(lab))
+            assert len(lab.leased()) == 2
+        wait_until(lambda: lab.leased() == [pid], what="the end of the client's process")
         other.run(5, abs, [-1, -2])
         other.wait(lambda: other.outcomes(5) == [1, 2])
-    assert lab.pids() == [pid]
 
 
 def test_draining_workers_say_so_and_lose_nothing(nameserver, lab, tmp_path):
     path = tmp_path / "go on"
     with EngineClient(nameserver, group=lab.name) as client:
         client.run(7, userland.pid_once, [str(path)] * 5)
-        (pid,) = lab.pids()
-        wait_until(lambda: busy(client), what="the item runs")
+        (pid,) = lab.leased()
+        client.wait(lambda: busy(lab))
         client.run(8, abs, range(3))
         lab.kill(signal.SIGTERM)
         assert client.wait_for(WorkerDrains)[0].worker == client.workers[0]
@@ -325,7 +353,7 @@ def test_draining_workers_say_so_and_lose_nothing(nameserver, lab, tmp_path):
 def test_the_second_signal_stops_at_once(nameserver, lab):
     with EngineClient(nameserver, group=lab.name) as client:
         client.run(7, time.sleep, [60])
-        wait_until(lambda: busy(client), what="the item runs")
+        client.wait(lambda: busy(lab))
         lab.kill(signal.SIGTERM)
         client.wait_for(WorkerDrains)
         assert not lab.has_ended
@@ -358,8 +386,8 @@ def test_workers_that_are_new_interpreters_drain(nameserver, tmp_path):
         EngineClient(nameserver, group="drains") as client,
     ):
         client.run(7, userland.pid_once, [str(path)] * 3)
-        (pid,) = supervisor.pids()
-        wait_until(lambda: busy(client), what="the item runs")
+        (pid,) = supervisor.leased()
+        client.wait(lambda: busy(supervisor))
         supervisor.kill(signal.SIGTERM)
         client.wait_for(WorkerDrains)
         path.touch()

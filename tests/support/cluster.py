@@ -87,7 +87,7 @@ class Cluster:
         self.port = int(found[1])
 
     def start_workers(self, n_workers, group=None, wait=True):
-        """Start a supervisor with workers and return its process."""
+        """Start a host with so many places and return its supervisor's process."""
         group = group or self.group
         before = len(self.entries(group))
         process = self.spawn(
@@ -95,10 +95,15 @@ class Cluster:
         )
         if wait:
             wait_until(
-                lambda: len(self.entries(group)) == before + n_workers or process.poll(),
-                "the workers' registration",
+                lambda: len(self.entries(group)) > before or process.poll(),
+                what="the host's registration",
             )
             assert process.poll() is None, process.stdout.read()
+            wait_until(
+                lambda: any(h["pid"] == process.pid and len(h["spares"]) == n_workers
+                            for h in self.hosts(group)),
+                what="ready spares",
+            )  # fmt: skip
         return process
 
     def entries(self, group=None):
@@ -106,24 +111,37 @@ class Cluster:
         settings = replace(Settings.load(self.environ), connect_timeout=PATIENCE)
         return NameServer(settings).find(group)
 
-    def pids(self, group=None):
-        """Return the process ids of the registered workers."""
-        return [int(entry.facts["pid"]) for entry in self.entries(group)]
-
-    def infos(self, group=None):
-        """Return what each worker says of itself."""
+    def hosts(self, group=None):
+        """Return what each supervisor says of its host."""
         credentials = Credentials(self.settings)
         return [
             call(credentials, entry.address, "info", timeout=PATIENCE)
             for entry in self.entries(group)
         ]
 
+    def infos(self, group=None):
+        """Return what is known of each process that a client holds."""
+        clients = [client for host in self.hosts(group) for client in host["clients"]]
+        return [process for client in clients for process in client["processes"]]
+
+    def pids(self, group=None):
+        """Return the ids of the processes that clients hold."""
+        return [process["pid"] for process in self.infos(group)]
+
+    def spares(self, group=None):
+        """Return the ids of the processes that wait for clients."""
+        return [pid for host in self.hosts(group) for pid in host["spares"]]
+
+    def wait_until_busy(self, n_workers=2):
+        """Wait until so many workers are inside an item."""
+        wait_until(
+            lambda: sum(info["busy"] for info in self.infos()) >= n_workers,
+            what="busy workers",
+        )
+
     def wait_until_idle(self):
         """Wait until no worker has anything to do."""
-        wait_until(
-            lambda: not any(info["busy"] or info["waiting"] for info in self.infos()),
-            "idle workers",
-        )
+        wait_until(lambda: not any(info["busy"] for info in self.infos()), what="idle workers")
 
     def stop(self):
         """End everything that was started here."""

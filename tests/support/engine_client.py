@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -10,39 +10,49 @@ from processes import NameServerProcess, wait_until
 
 from seppo.core.commands import CancelAttempt, KillWorker, SendChunk
 from seppo.core.events import Event, ItemsDone, WorkerJoined, WorkerLost
+from seppo.engines.base import Told, WorldOver
 from seppo.engines.pyro import PyroEngine
 from seppo.payload.batch import unpack_all
-from seppo.payload.function import pack_function
+from seppo.payload.function import PackedFunction, pack_function
 from seppo.payload.source import SequenceSource
 
 
 class EngineClient:
-    """One engine and what it told.
+    """One engine, one world of it, and what it told.
 
     Args:
-        nameserver: Where the workers are.
-        n_workers: How many must have joined.
+        nameserver: Where the hosts are.
+        n_workers: How many processes it wants; all must have joined.
         settings: Settings to change.
     """
 
     def __init__(self, nameserver: NameServerProcess, n_workers: int = 1, **settings: Any) -> None:
-        self.events: list[Event] = []
+        self.events: list[Event | WorldOver] = []
         self.engine = PyroEngine(replace(nameserver.settings, **settings))
-        self.engine.discovery.look_once()
-        self.engine.set_active(True)  # who was found may just have died
         try:
+            self.engine.discovery.look_once()
+            self.world = self.open(0, pack_function(abs))
+            self.want(n_workers)
             joined = self.wait_for(WorkerJoined, n_workers)
         except BaseException:
             self.close()
             raise
-        self.engine.set_active(False)
         self.workers = [event.worker for event in joined]
-        self.wait(lambda: all(map(self.engine._hosts.can_tell, self.workers)))
-        self.wait(lambda: all(host.stream for host in self.engine._hosts._hosts.values()))
+
+    def open(self, job: int, function: PackedFunction) -> int:
+        """Open a job and return its world."""
+        return self.engine.open_job(job, SequenceSource(function, ([],)))
+
+    def want(self, count: int, world: int = 0) -> None:
+        """Say how many processes there is work for."""
+        self._take(self.engine.want(world or self.world, count))
+
+    def _take(self, told: Iterable[Told]) -> None:
+        self.events += [event for _, event in told]
 
     def turn(self, seconds: float = 0.05) -> None:
         """Let the engine do what there is to do."""
-        self.events += self.engine.wait(seconds)
+        self._take(self.engine.wait(seconds))
 
     def wait(self, condition: Callable[[], Any]) -> Any:
         """Return a condition's value once it is true; meanwhile the engine works."""
@@ -57,15 +67,20 @@ class EngineClient:
 
         return self.wait(found)
 
+    def last(self, kind: type) -> Any:
+        """Return the newest event of a kind; None if there is none."""
+        return next((event for event in reversed(self.events) if isinstance(event, kind)), None)
+
     def run(self, attempt: int, func: Any, items: Any, first: int = 0, **options: Any) -> None:
         """Send a chunk to the worker that joined last."""
         source = SequenceSource(pack_function(func), (items,))
         worker = options.pop("worker", self.workers[-1])
         command = SendChunk(worker, attempt, attempt, first, len(items), **options)
-        self.events += self.engine.execute(command, source)
+        self.engine.open_job(attempt, source)
+        self._take(self.engine.execute(command, source))
 
     def cancel(self, attempt: int) -> None:
-        self.events += self.engine.execute(CancelAttempt(self.workers[-1], attempt), None)
+        self._take(self.engine.execute(CancelAttempt(self.workers[-1], attempt), None))
 
     def end_by_force(self, attempt: int) -> None:
         """Have the worker killed if it runs this attempt, frozen or not."""
@@ -73,7 +88,7 @@ class EngineClient:
 
     def kill(self, attempt: int) -> None:
         """Have the worker killed if it is frozen."""
-        self.events += self.engine.execute(KillWorker(self.workers[-1], attempt), None)
+        self._take(self.engine.execute(KillWorker(self.workers[-1], attempt), None))
 
     def outcomes(self, attempt: int) -> list[Any]:
         """Return the outcomes of an attempt so far."""

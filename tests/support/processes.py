@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +77,9 @@ def parent_of(pid: int) -> int:
 
 
 class Process:
-    """A Python program in a process of its own, with its output in memory.
+    """A Python program in a process of its own, with its output in a file.
+
+    (A pipe would hold the program up as soon as it is full.)
 
     Args:
         args: Arguments of the interpreter.
@@ -85,16 +88,24 @@ class Process:
 
     def __init__(self, *args: str, env: dict[str, str] | None = None) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYRO_", "SEPPO_"))}
+        self._text = ""
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 (until it is stopped)
         self._process = subprocess.Popen(
             [sys.executable, *args],
             env={**clean, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(env or {})},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=self._output,
             stderr=subprocess.STDOUT,
-            text=True,
         )
         self.pid = self._process.pid
-        self.output = ""
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        if self._output.closed:
+            return self._text
+        size = os.fstat(self._output.fileno()).st_size
+        return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 
     @property
     def has_ended(self) -> bool:
@@ -106,8 +117,7 @@ class Process:
 
     def wait(self, seconds: float = PATIENCE) -> int:
         """Return the exit status, once the process has ended."""
-        self.output += self._process.communicate(timeout=seconds)[0] or ""
-        return self._process.returncode
+        return self._process.wait(seconds)
 
     def stop(self, seconds: float = 10.0) -> None:
         """End the process, politely at first."""
@@ -118,6 +128,8 @@ class Process:
         except subprocess.TimeoutExpired:
             self.kill()
             self.wait(seconds)
+        self._text = self.output
+        self._output.close()
 
     def __enter__(self) -> Any:
         return self
@@ -166,58 +178,80 @@ SUPERVISOR = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
 {first}
+from seppo.host.launcher import launcher
+from seppo.host.options import HostOptions
+from seppo.host.supervisor import Supervisor
 from seppo.settings import Settings
-from seppo.worker.supervisor import Supervisor
+from seppo.worker.process import run_worker
 if __name__ == "__main__":
-    Supervisor(Settings.load(), {n_workers}, {name!r}, {port}).run()
+    options = HostOptions(**{options!r})
+    forker = launcher(run_worker, options.preload, options.threads)
+    Supervisor(Settings.load(), options, forker).run()
 """
 
 
 class SupervisorProcess(Process):
-    """A supervisor with its workers.
+    """A supervisor with its worker processes.
 
     Args:
-        nameserver: Where the workers register.
-        n_workers: How many.
-        name: Start of the workers' names.
-        group: Their group.
+        nameserver: Where it registers; None for nowhere.
+        places: Processes for one client.
+        name: Start of its name.
+        group: Its group.
         first: Code to run before.
-        wait: Whether to return only when all workers are registered.
+        wait: Whether to return only when all spares are ready and it is registered.
+        options: Further options of the host.
     """
 
     def __init__(
         self,
-        nameserver: NameServerProcess,
-        n_workers: int = 1,
+        nameserver: NameServerProcess | None,
+        places: int = 1,
         name: str = "test",
         group: str = "default",
         first: str = "",
         wait: bool = True,
+        **options: Any,
     ) -> None:
         self.nameserver = nameserver
         self.name = name
+        self.places = places
         self.address = Address("seppo.supervisor", "127.0.0.1", free_port())
-        code = SUPERVISOR.format(
-            first=first, n_workers=n_workers, name=name, port=self.address.port
-        )
-        env = {"PYRO_NS_PORT": str(nameserver.port), "SEPPO_GROUP": group}
-        super().__init__("-c", code, env=env)
+        chosen = {"places": places, "name": name, "port": self.address.port, **options}
+        env = {"PYRO_NS_PORT": str(nameserver.port if nameserver else 1), "SEPPO_GROUP": group}
+        super().__init__("-c", SUPERVISOR.format(first=first, options=chosen), env=env)
         if wait:
             try:
-                wait_until(lambda: len(self.registered()) == n_workers, what="workers register")
+                wait_until(self.is_ready, what="the host is ready")
             except BaseException:
                 self.stop()
                 print(self.output)
                 raise
 
+    def is_ready(self) -> bool:
+        """Whether all spares are ready, and the name server knows the host."""
+        if self.has_ended:
+            raise AssertionError("the supervisor has ended")
+        try:
+            if len(self.spares()) < self.places:
+                return False
+        except (ConnectionError, TimeoutError):
+            return False
+        return self.nameserver is None or len(self.registered()) == 1
+
     def registered(self) -> set[str]:
-        """Return the names of the workers that the name server knows."""
+        """Return the names under which the name server knows it."""
+        assert self.nameserver is not None
         return {n for n in self.nameserver.names() if n.startswith(f"seppo.{self.name}.")}
 
     def info(self) -> dict[str, Any]:
         """Return what the supervisor says of itself."""
         return call(CREDENTIALS, self.address, "info", timeout=PATIENCE)
 
-    def pids(self) -> list[int]:
-        """Return the process ids of the workers that are ready."""
-        return [worker["pid"] for worker in self.info()["workers"] if worker["ready"]]
+    def spares(self) -> list[int]:
+        """Return the process ids of the spares that are ready."""
+        return self.info()["spares"]
+
+    def leased(self) -> list[int]:
+        """Return the process ids of the processes that are leased."""
+        return [one["pid"] for client in self.info()["clients"] for one in client["processes"]]
