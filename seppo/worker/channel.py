@@ -1,7 +1,8 @@
-"""One client's data channel on the worker's side: what came, what waits, what goes back.
+"""The client's data channel on the worker's side: what came, what waits, what goes back.
 
 Two threads use it, under ``lock``: the main thread, which runs the items, and the
-channel's attendant, which takes over while the main thread is inside a long item.
+attendant, which takes over while the main thread is inside a long item. All that the
+process does with its world goes through here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from seppo.errors import ProtocolError
 from seppo.payload.batch import pack_plain, pack_values
@@ -27,80 +29,76 @@ from seppo.payload.protocol import (
     File,
     Function,
     FunctionAt,
+    LeftBehind,
     Message,
     NeedFiles,
     NeedFunction,
     Recall,
-    Release,
     Results,
     Returned,
     Stored,
+    Welcome,
     from_frame,
+    read_function,
     to_parts,
 )
 from seppo.payload.runner import ChunkRun
-from seppo.payload.serialize import Packed
 from seppo.transport.stream import Stream
-from seppo.worker.code import CodeStore
+from seppo.wire.lastgasp import LastGasp
 from seppo.worker.functions import FunctionCache, Known
-from seppo.worker.lastgasp import ChannelMark, LastGasp
 from seppo.worker.sharing import SharedBlock, open_shared, sharing_domain
+from seppo.worker.world import World
 
 log = logging.getLogger(__name__)
 
 PARTIAL_SECONDS = 1.0  # seconds between the results of a chunk that runs on
-CONGESTED = 8 << 20  # bytes unsent; then this client's items wait until it reads
+CONGESTED = 8 << 20  # bytes unsent; then its items wait until the client reads
 
 
 class Channel:
-    """What one client wants of this worker.
+    """What the client wants.
 
     Args:
         sock: The connection.
-        functions: What functions are known, to all clients of the worker.
-        code: Their bundles.
-        max_frame_bytes: The largest message accepted.
-        number: The worker's number for this client.
         memory: Where it is marked what runs; None for nowhere.
+        max_frame_bytes: The largest message accepted.
+        world: What this process has of its client; None for one without limits.
 
     Attributes:
-        number: The worker's number for this client.
+        lock: Guards everything.
         running: The chunk that has begun, if any.
         function: The function of that chunk.
         waiting: Chunks that have not begun, oldest first, with their functions.
-        served: Seconds of work done for this client.
+        items_done: Items whose outcomes were told.
+        is_outdated: Whether a chunk waits that only a fresh process can run.
         is_closed: Whether the client has left.
-        is_released: Set when the main thread does not use the channel any more.
     """
 
     def __init__(
         self,
         sock: socket.socket,
-        functions: FunctionCache,
-        number: int = 1,
         memory: LastGasp | None = None,
         max_frame_bytes: int = MAX_FRAME,
-        code: CodeStore | None = None,
+        world: World | None = None,
     ) -> None:
-        self.number = number
         self.lock = threading.RLock()
         self.running: ChunkRun | None = None
         self.function: Known | None = None
         self.waiting: deque[tuple[Chunk, Known]] = deque()
-        self.served = 0.0
-        self.is_closed = False
-        self.is_released = threading.Event()
         self.items_done = 0
+        self.is_outdated = False
+        self.is_closed = False
         self._pool = BufferPool()
         self._may_share = sharing_domain() is not None
         self._blocks: list[SharedBlock] = []  # of functions that are being received
         self._stream = Stream(sock, max_frame_bytes, self._allocate)
-        self._functions = functions
-        self._code = code or CodeStore()
+        self._functions = FunctionCache()
+        self._world = world or World()
+        self._left_behind: set[str] = set()  # files that the client was told of
         self._awaiting: dict[bytes, tuple[Known, set[bytes]]] = {}  # functions, files
         self._needing: dict[bytes, list[Chunk]] = {}  # chunks whose function is on its way
         self._told_at = 0.0
-        self._mark = None if memory is None else ChannelMark(memory, number)
+        self._memory = memory
         self._is_draining = False
         self._is_leaving = False
 
@@ -110,7 +108,7 @@ class Channel:
 
     @property
     def has_work(self) -> bool:
-        """Whether an item of this client should run now."""
+        """Whether an item should run now."""
         if self.is_closed or self._stream.unsent > CONGESTED:
             return False
         return self.running is not None or bool(self.waiting)
@@ -121,25 +119,57 @@ class Channel:
         return self._stream.unsent > 0
 
     def begin_next(self) -> ChunkRun | None:
-        """Return the chunk that runs, or begin the next; None if all was just taken back."""
+        """Return the chunk that runs, or begin the next; None if none can begin now."""
         with self.lock:
             if self.running is None or self.running.is_unwanted:
                 self.running = None
                 if not self.waiting:
                     return None
                 chunk, known = self.waiting[0]
+                if not self._world.fits(known):
+                    self.is_outdated = True
+                    return None
+                if self._await_files(known, chunk):  # a cleaner has removed some meanwhile
+                    self.waiting.popleft()
+                    return None
                 self.function = known
                 self.running = ChunkRun(
-                    partial(self._code.load, known), chunk, known.pace, self._mark
+                    partial(self._world.load, known), chunk, known.pace, self._memory
                 )
                 self.waiting.popleft()  # last: who looks meanwhile finds the chunk somewhere
                 self._told_at = time.monotonic()
             return self.running
 
+    def greet(self, facts: dict[str, Any]) -> None:
+        """Tell the client who we are."""
+        self.send(Welcome(facts))
+
+    # --- code, in the main thread
+
+    def enter_code(self) -> None:
+        """Have in place what the running chunk's function needs."""
+        assert self.function is not None  # a chunk that has begun has one
+        self._world.enter(self.function)
+
+    def finish(self) -> None:
+        """Call the finalizers: the process ends."""
+        self._world.finish()
+
+    def remove_files(self) -> None:
+        """Remove all files: the process ends."""
+        self._world.close()
+
+    def tell_left_behind(self) -> None:
+        """Tell of files that functions have left where they will be lost, each once."""
+        names = [n for n in self._world.left_behind() if n not in self._left_behind]
+        if names:
+            self._left_behind.update(names)
+            self.send(LeftBehind(names))
+
     # --- receiving
 
     def receive(self) -> bool:
-        """Take what has come; return whether the running chunk is to be interrupted."""
+        """Take what has come; return whether the running chunk is not wanted any more."""
         with self.lock:
             if self.is_closed:
                 return False
@@ -148,10 +178,10 @@ class Channel:
                 interrupt = [self._handle(from_frame(frame), frame) for frame in frames]
                 return any(interrupt)
             except (EOFError, OSError) as error:
-                log.info("a client left: %s", error)
+                log.info("the client has left: %s", error)
             except ProtocolError as error:
                 if not self._is_leaving:  # then what it sends need not make sense (TLS)
-                    log.warning("a client is cut off: %s", error)
+                    log.warning("the client is cut off: %s", error)
             return self.close()
 
     def _handle(self, message: Message, frame: Frame) -> bool:
@@ -164,8 +194,6 @@ class Channel:
                 self._map_function(message)
             case File():
                 self._take_file(message)
-            case Release(digest=digest):
-                self._code.release(self, digest)
             case Recall(attempt=attempt):
                 self._give_back(attempt)
             case Cancel(attempt=attempt):
@@ -180,7 +208,6 @@ class Channel:
             return
         known = self._functions.get(chunk.digest)
         if known is not None:
-            self._code.use(self, known)
             if self._await_files(known, chunk):
                 return
             self.waiting.append((chunk, known))
@@ -193,7 +220,7 @@ class Channel:
     def _await_files(self, known: Known, chunk: Chunk) -> bool:
         """Ask for files that a function needs; return whether the chunk has to wait."""
         if chunk.digest not in self._awaiting:
-            missing = self._code.missing(known)
+            missing = self._world.missing(known)
             if not missing:
                 return False
             self._awaiting[chunk.digest] = known, set(missing)
@@ -205,14 +232,14 @@ class Channel:
         problem = file.problem
         if not problem:
             try:
-                self._code.add(file.digest, file.content)
+                self._world.add(file.digest, file.content)
             except OSError as error:
                 problem = f"this worker cannot keep it: {error}"
         for digest, (known, missing) in list(self._awaiting.items()):
             if file.digest in missing:
                 missing.discard(file.digest)
                 if problem:
-                    self._code.refuse(known, "a file", problem)
+                    self._world.refuse(known, "a file", problem)
                     missing.clear()
             if not missing:
                 del self._awaiting[digest]
@@ -231,10 +258,8 @@ class Channel:
     def _learn(self, function: PackedFunction, block: SharedBlock | None) -> None:
         if block is not None:
             # Its own copy-on-write view: what user code writes is nobody else's.
-            _, manifest, data, *buffers = block.private_parts()
+            function = read_function(block.private_parts())
             block.parts = []
-            packed = Packed(bytes(data), tuple(buffers))
-            function = PackedFunction(function.digest, packed, bytes(manifest))
         location = self._functions.add(function, block)
         if function.packed.nbytes >= SHARED_FROM:
             self._send(Stored(function.digest, location))  # empty: others get their own
@@ -244,21 +269,19 @@ class Channel:
 
     def _compare(self, function: PackedFunction) -> None:
         """Tell what is not here as a function's caller has it."""
-        differences = self._code.differences(function.manifest)
+        differences = self._world.differences(function.manifest)
         if differences:
             self._send(Differs(function.digest, differences))
 
     def _map_function(self, message: FunctionAt) -> None:
         try:
-            digest, manifest, data, *buffers = open_shared(message.location)
-            if bytes(digest) != message.digest:
+            function = read_function(open_shared(message.location))
+            if function.digest != message.digest:
                 raise ValueError("another function lies there")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             log.info("a shared function cannot be mapped: %s", error)
             self._send(NeedFunction(0, message.digest))
             return
-        packed = Packed(bytes(data), tuple(buffers))
-        function = PackedFunction(message.digest, packed, bytes(manifest))
         self._functions.add(function)
         self._compare(function)
         for chunk in self._needing.pop(message.digest, ()):
@@ -329,11 +352,13 @@ class Channel:
             if run.is_finished:
                 self.running = None
                 self.tell(run)
+                if not self.waiting:
+                    self.tell_left_behind()
             elif run.chunk.alone or time.monotonic() - self._told_at >= PARTIAL_SECONDS:
                 self.tell(run)
 
     def drop_running(self) -> None:
-        """Let go of the running chunk: it was interrupted."""
+        """Let go of the running chunk: it is not wanted any more."""
         with self.lock:
             self.running = None
 
@@ -400,7 +425,7 @@ class Channel:
         try:
             self._stream.send(*to_parts(message))
         except OSError as error:
-            log.info("a client left: %s", error)
+            log.info("the client has left: %s", error)
             self.close()
 
     def send(self, message: Message) -> None:
@@ -414,7 +439,7 @@ class Channel:
             try:
                 self._stream.flush()
             except OSError as error:
-                log.info("a client left: %s", error)
+                log.info("the client has left: %s", error)
                 self.close()
 
     def abandon(self) -> None:
@@ -428,7 +453,6 @@ class Channel:
             self.waiting.clear()
             self._needing.clear()
             self._awaiting.clear()
-            self._code.release(self)
             if self.running is not None:
                 self.running.abandon()
                 return True

@@ -10,9 +10,9 @@ from typing import Any
 
 from seppo.payload.function import PackedFunction
 from seppo.payload.manifest import Manifest
-from seppo.payload.outcome import Failure, is_for_us
+from seppo.payload.outcome import Failure
 from seppo.payload.runner import Pace
-from seppo.payload.serialize import load
+from seppo.values.content import Content
 from seppo.worker.sharing import SharedBlock
 
 LARGEST_CACHE = 256 << 20  # bytes of packed functions; the newest one always stays
@@ -26,24 +26,11 @@ class Known:
     packed: PackedFunction
     block: SharedBlock | None = None  # keeps the memory open for other workers
     pace: Pace = field(default_factory=Pace)
+    is_open: bool = False  # whether it was unpickled as far as that goes without its setup
+    content: Content | None = None  # where it is more than its own pickle
     func: Callable[..., Any] | None = None
     manifest: Manifest | None = None  # of its bundle, once it was read
-    place: Any = None  # where its bundle's modules are; the code store's
-    problem: Failure | None = None  # why its bundle is of no use
-
-    def load(self) -> Callable[..., Any] | Failure:
-        """Return the function, or the ``Failure`` of loading it. Runs user code.
-
-        A failure is not remembered: what was missing may be there the next time.
-        """
-        if self.func is None:
-            try:
-                self.func = load(self.packed.packed)
-            except BaseException as error:  # user code: any module may be imported
-                if is_for_us(error):
-                    raise
-                return Failure.of(error, skip=1)
-        return self.func
+    problem: Failure | None = None  # why it cannot be loaded, the next time
 
 
 class FunctionCache:

@@ -1,108 +1,54 @@
-"""The life of one worker process, from its birth to its end.
+"""The life of one worker process: a spare, then leased to one client, then over.
 
-Its supervisor holds the other end of ``control``. The worker says there, as lines of
-JSON, when it is ready, and when items with a time limit begin; the supervisor says which
-client is gone, and when to drain. When the supervisor is gone, the line ends, and so does
-the worker.
+    spare     single-threaded, listens nowhere, waits on its control line
+    leased    listens until its client has attached, and runs its items until it leaves
+
+Its supervisor holds the other end of the control line. When it is gone, the line ends, and
+so does the process.
 """
 
 from __future__ import annotations
 
-import json
+# What would be imported while the first client waits: for addresses, and for versions.
+import email.parser  # noqa: F401
+import encodings.idna  # noqa: F401
+import importlib
 import logging
 import os
 import platform
+import resource
+import select
 import signal
 import socket
 import sys
-import threading
-from collections.abc import MutableMapping
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import replace
+from typing import Any
 
 import seppo
-from seppo.payload.place import enter_worker
+from seppo.payload.place import enter_worker, machine_domain
 from seppo.payload.protocol import PROTOCOL_VERSION
 from seppo.settings import Settings
 from seppo.transport.credentials import Credentials
-from seppo.transport.daemon import ControlDaemon
-from seppo.worker.code import CodeStore
-from seppo.worker.health import health
-from seppo.worker.lastgasp import LastGasp
+from seppo.wire.config import WorkerConfig, cpus, limit_threads
+from seppo.wire.lastgasp import LastGasp
+from seppo.wire.line import Line
+from seppo.worker.channel import Channel
+from seppo.worker.door import Door, Guest
 from seppo.worker.service import WorkerService
 from seppo.worker.sharing import sharing_domain
+from seppo.worker.world import World
 
 log = logging.getLogger(__name__)
 
-OBJECT = "seppo.worker"
-
-# Each of these makes a numerical library start a thread for every CPU; N workers that all
-# do so slow each other down.
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-)
-
 PASSWORDS = ("PYRO_SSL_SERVERKEYPASSWD", "PYRO_SSL_CLIENTKEYPASSWD")
-
-
-@dataclass(frozen=True)
-class WorkerConfig:
-    """What a new worker is told.
-
-    Attributes:
-        name: Its name, unique among all workers.
-        group: The group it belongs to.
-        host: The address it listens on.
-        supervisor: URI of its supervisor's control object.
-        threads: Threads for numerical libraries, unless the user has set them.
-        ns_host: Host of the name server, for maps that the worker's items start.
-        ns_port: Its port.
-        key_file: Where the shared key is. The key itself is on no command line.
-        insecure: Go without TLS off loopback.
-    """
-
-    name: str
-    group: str
-    host: str
-    supervisor: str
-    threads: int
-    ns_host: str
-    ns_port: int
-    key_file: str = ""
-    insecure: bool = False
-
-    def to_json(self) -> str:
-        """Return the configuration as one line."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> WorkerConfig:
-        """Return the configuration from its line."""
-        return cls(**json.loads(text))
-
-
-def cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def limit_threads(environ: MutableMapping[str, str], threads: int) -> None:
-    """Set the thread variables of numerical libraries that the user has not set."""
-    for variable in THREAD_VARIABLES:
-        environ.setdefault(variable, str(threads))
+ATTACH = 30.0  # seconds that the client has for attaching
 
 
 def run_worker(control: socket.socket, config: WorkerConfig, mark: int | None = None) -> None:
-    """Be a worker until it has drained, the supervisor is gone, or a signal ends the process.
+    """Be a worker process until its client or its supervisor is gone.
 
-    Call it in the main thread of a process that does nothing else.
+    Call it in the main thread of a process that does nothing else. A ``SystemExit`` says
+    with which exit code the process is to end, if not with 0.
 
     Args:
         control: Our end of the control line.
@@ -110,66 +56,33 @@ def run_worker(control: socket.socket, config: WorkerConfig, mark: int | None = 
         mark: Descriptor of the memory where to mark what runs, if the supervisor reads it.
     """
     _prepare_process(config)
-    facts = {
-        "seppo": seppo.__version__,
-        "protocol": PROTOCOL_VERSION,
-        "name": config.name,
-        "group": config.group,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "python": platform.python_version(),
-        "cpus": cpus(),
-        "supervisor": config.supervisor,
-        "sharing": sharing_domain(),
-    }
     settings = _settings(config)
     credentials = Credentials(settings)
-    facts["encrypted"] = credentials.is_encrypted(config.host)
+    credentials.check_server(config.host)  # now, and not in the client's time
+    facts = _facts(config)
     memory = LastGasp(mark)
-
-    def tell_limits() -> None:
-        try:
-            control.sendall(b'{"limits": true}\n')
-        except OSError:
-            pass  # the supervisor is gone; so is this process, any moment
-
-    code = CodeStore(config.name, settings.max_file_size or None)
-    service = WorkerService(
-        facts, memory, tell_limits, max_frame_bytes=settings.max_frame_bytes, code=code
-    )
-    daemon = ControlDaemon(
-        OBJECT,
-        config.host,
-        0,
-        calls={
-            "info": service.info,
-            "ping": lambda: "pong",
-            "health": partial(health, settings, credentials),
-        },
-        on_attach=service.attach,
-        credentials=credentials,
-    )
-    os.register_at_fork(after_in_child=service.leave_to_parent)
-    os.register_at_fork(after_in_child=daemon.abandon)
-    os.register_at_fork(after_in_child=control.close)
-    daemon.start()
-    ready = {"uri": str(daemon.address), "facts": {k: str(v) for k, v in facts.items()}}
-    control.sendall(json.dumps(ready).encode() + b"\n")
-    obey = threading.Thread(
-        target=_obey, args=(control, service, code), name="seppo-lifeline", daemon=True
-    )
-    obey.start()
-    service.serve()
-    code.close()
-
-
-def _settings(config: WorkerConfig) -> Settings:
-    settings = replace(
-        Settings.load(), host=config.host, key_file=config.key_file, insecure=config.insecure
-    )
-    for name in PASSWORDS:
-        os.environ.pop(name, None)  # user code and what it starts need not know them
-    return settings
+    line = Line(control)
+    try:
+        line.say(ready=True)
+        token = _wait_for_lease(line)
+        if not token:
+            return
+        with Door(config.host, credentials, token) as door:
+            line.say(address=str(door.address))
+            guest = _wait_for_guest(line, door)
+            if guest is None:
+                return
+            os.environ.update(_variables(guest.caller))
+            world = World(config.name, settings.max_file_size or None)
+            world.settle(guest.caller, machine_domain())
+            channel = Channel(guest.sock, memory, settings.max_frame_bytes, world)
+            channel.greet(facts)
+    except (EOFError, OSError, ValueError) as error:
+        log.info("this process ends: %s", error)  # its supervisor is gone, most probably
+        return
+    status = WorkerService(channel, line, memory, config.max_items).serve()
+    if status:
+        raise SystemExit(status)
 
 
 def _prepare_process(config: WorkerConfig) -> None:
@@ -184,32 +97,74 @@ def _prepare_process(config: WorkerConfig) -> None:
     # Ctrl-C in a terminal is the supervisor's business. A handler, unlike SIG_IGN, is not
     # inherited by programs that user code starts.
     signal.signal(signal.SIGINT, lambda *_: None)
+    if config.nice:
+        os.nice(config.nice)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(line_buffering=True)
+    for name in config.preload:  # where we were forked, they are there already
+        importlib.import_module(name)
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:  # forked with its state: all workers would draw the same
         numpy_random.seed()
+    if config.memory:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (config.memory, hard))
 
 
-def _obey(control: socket.socket, service: WorkerService, code: CodeStore) -> None:
-    """Do what the supervisor says; end this process when its end of the line is closed."""
-    inbox = b""
-    try:
-        while data := control.recv(4096):
-            *lines, inbox = (inbox + data).split(b"\n")
-            for line in lines:
-                told = json.loads(line)
-                if "drop" in told:
-                    service.drop(told["drop"])
-                if "drain" in told:
-                    service.drain()
-    except OSError:
-        pass
-    finally:
-        code.close()
-        os._exit(0)
+def _settings(config: WorkerConfig) -> Settings:
+    settings = replace(
+        Settings.load(), host=config.host, key_file=config.key_file, insecure=config.insecure
+    )
+    for name in PASSWORDS:
+        os.environ.pop(name, None)  # user code and what it starts need not know them
+    return settings
+
+
+def _wait_for_lease(line: Line) -> str:
+    """Return the token of the client that we are leased to; an empty one to end instead."""
+    while True:
+        select.select([line], [], [])
+        for told in line.hear():
+            match told:
+                case {"lease": {"token": str(token)}}:
+                    return token
+                case {"end": True} | {"drain": True}:
+                    return ""
+
+
+def _wait_for_guest(line: Line, door: Door) -> Guest | None:
+    """Return the client that we are leased to; None if it does not come."""
+    while True:
+        ready, _, _ = select.select([line.fileno(), door.fileno()], [], [], ATTACH)
+        if door.fileno() in ready:
+            return door.guest
+        if not ready or any("end" in told or "drain" in told for told in line.hear()):
+            return None
+
+
+def _variables(caller: dict[str, Any]) -> dict[str, str]:
+    """Return the environment variables that the caller wants to be set."""
+    found = caller.get("env")
+    if not isinstance(found, dict):
+        return {}
+    return {name: value for name, value in found.items() if isinstance(value, str)}
+
+
+def _facts(config: WorkerConfig) -> dict[str, Any]:
+    return {
+        "seppo": seppo.__version__,
+        "protocol": PROTOCOL_VERSION,
+        "name": config.name,
+        "group": config.group,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "cpus": cpus(),
+        "supervisor": config.supervisor,
+        "sharing": sharing_domain(),
+    }
 
 
 def main() -> None:
@@ -217,10 +172,14 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[2]))
     control.set_inheritable(False)
     mark = int(sys.argv[3]) if len(sys.argv) > 3 else None
-    run_worker(control, WorkerConfig.from_json(sys.argv[1]), mark)
+    status = 0
+    try:
+        run_worker(control, WorkerConfig.from_json(sys.argv[1]), mark)
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else 1
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # a thread of user code must not keep the process
+    os._exit(status)  # a thread of user code must not keep the process
 
 
 if __name__ == "__main__":

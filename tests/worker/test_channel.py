@@ -1,4 +1,4 @@
-"""One client's channel on the worker's side, with a fake client at the other end."""
+"""The client's channel on the worker's side, with a fake client at the other end."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from processes import wait_until
 from seppo.errors import ProtocolError
 from seppo.payload.batch import EACH, Batch, pack_values, pack_whole, unpack_all
 from seppo.payload.function import pack_function
-from seppo.payload.manifest import Manifest
 from seppo.payload.protocol import (
     Cancel,
     Chunk,
     File,
     Function,
     Message,
+    NeedFiles,
     NeedFunction,
     Recall,
     Results,
@@ -30,8 +30,7 @@ from seppo.payload.protocol import (
 from seppo.transport.stream import Stream
 from seppo.worker import channel as channels
 from seppo.worker.channel import Channel
-from seppo.worker.code import Place
-from seppo.worker.functions import FunctionCache
+from seppo.worker.world import World
 
 DOUBLE = pack_function(lambda x: 2 * x)
 
@@ -42,8 +41,7 @@ class Client:
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         self.stream = Stream(ours)
-        self.functions = FunctionCache()
-        self.channel = Channel(theirs, self.functions)
+        self.channel = Channel(theirs)
         self.theirs = theirs
 
     def send(self, *messages: Message) -> bool:
@@ -101,6 +99,18 @@ def test_a_chunk_is_run_and_answered(client):
     assert client.channel.items_done == 3
 
 
+def test_files_that_a_cleaner_removes_while_a_chunk_waits_are_asked_for_again(client, monkeypatch):
+    client.send(Function(DOUBLE), chunk(count=3))
+    answers = [(b"x" * 32,), (), ()]
+    monkeypatch.setattr(World, "missing", lambda *_: answers.pop(0))
+    assert client.channel.begin_next() is None
+    assert client.heard() == [NeedFiles(DOUBLE.digest, (b"x" * 32,))]
+    monkeypatch.setattr(World, "add", lambda *_: None)
+    client.send(File(b"x" * 32, b"content"))
+    run(client)
+    assert values(client.heard()[0]) == [0, 2, 4]
+
+
 def test_chunks_are_run_in_the_order_they_came(client):
     client.send(Function(DOUBLE), chunk(1), chunk(2, index=10), chunk(3, index=20))
     run(client)
@@ -116,11 +126,10 @@ def test_a_function_that_is_missing_is_asked_for_and_the_chunk_waits(client):
     assert values(client.heard()[0]) == [0, 2, 4]
 
 
-def test_a_function_of_another_client_is_known(client):
-    client.functions.add(DOUBLE)
-    client.send(chunk())
+def test_a_function_is_known_from_then_on(client):
+    client.send(Function(DOUBLE), chunk(1), chunk(2, index=10))
     run(client)
-    assert len(client.heard()) == 1
+    assert [type(message) for message in client.heard()] == [Results, Results]
 
 
 def test_a_chunk_that_waits_is_given_back_whole(client):
@@ -157,7 +166,7 @@ def test_recalling_what_is_over_says_nothing(client):
     assert client.heard() == []
 
 
-def test_a_chunk_that_waits_can_be_cancelled_without_interrupting(client):
+def test_a_chunk_that_waits_can_be_cancelled(client):
     client.send(Function(DOUBLE), chunk(1), chunk(2))
     client.channel.begin_next()
     assert client.send(Cancel(2)) is False
@@ -165,7 +174,7 @@ def test_a_chunk_that_waits_can_be_cancelled_without_interrupting(client):
     assert [answer.attempt for answer in client.heard()] == [1]
 
 
-def test_cancelling_what_runs_interrupts_and_its_outcome_is_dropped(client):
+def test_cancelling_what_runs_is_told_and_its_outcome_is_dropped(client):
     client.send(Function(DOUBLE), chunk(1, count=100), chunk(2))
     run(client, bursts=1)
     assert client.send(Cancel(1)) is True
@@ -222,7 +231,7 @@ def test_a_client_that_leaves_is_forgotten(client):
     assert not client.channel.waiting
 
 
-def test_leaving_while_a_chunk_runs_interrupts_it(client):
+def test_leaving_while_a_chunk_runs_is_told(client):
     client.send(Function(DOUBLE), chunk(1, count=100))
     current = client.channel.begin_next()
     current.run_burst()
@@ -319,12 +328,10 @@ def test_an_item_that_is_given_up_is_told_as_a_failure_and_the_rest_returned(cli
         return x
 
     function = pack_function(abs)
-    client.functions.add(function)
-    known = client.functions.get(function.digest)
-    known.place = Place(Manifest())
-    known.place.funcs[function.digest] = func
     limited = replace(chunk(1, count=5, function=function), task_timeout=1e-9)
-    client.send(limited)
+    client.send(Function(function), limited)
+    known = client.channel.waiting[0][1]
+    known.func, known.is_open = func, True
     current = client.channel.begin_next()
     while not seen:
         current.run_burst()

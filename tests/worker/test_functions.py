@@ -1,16 +1,10 @@
-"""The functions a worker knows: loaded once, least recently used ones leave first."""
+"""The functions a worker knows: least recently used ones leave first."""
 
 from __future__ import annotations
 
-import functools
-
-import hostile
-import pytest
-
-from seppo.payload.function import PackedFunction, pack_function
-from seppo.payload.outcome import Failure
+from seppo.payload.function import PackedFunction
 from seppo.payload.serialize import Packed
-from seppo.worker.functions import FunctionCache, Known
+from seppo.worker.functions import FunctionCache
 
 
 def packed(name: bytes, size: int = 10) -> PackedFunction:
@@ -59,21 +53,3 @@ def test_buffers_count_too():
     cache.add(packed(b"a"))
     cache.add(PackedFunction(b"b", Packed(b"", (bytearray(95),))))
     assert cache.get(b"a") is None
-
-
-def test_a_function_is_loaded_once():
-    known = Known(pack_function(functools.partial(pow, 2)))
-    assert known.func is None
-    func = known.load()
-    assert func(3) == 8
-    assert known.load() is func
-
-
-@pytest.mark.parametrize("kind", [hostile.Oops, SystemExit, ImportError])
-def test_a_function_that_cannot_be_loaded_is_a_failure_and_tried_again_the_next_time(kind):
-    known = Known(pack_function(functools.partial(pow, hostile.RaisesAtUnpickling(kind))))
-    failure = known.load()
-    assert type(failure) is Failure
-    assert "at unpickling" in failure.text
-    assert known.func is None
-    assert known.load() is not failure

@@ -1,14 +1,14 @@
-"""What an attendant does about an item that nobody wants, without a process to lose."""
+"""What the attendant does about an item that must end, without a process to lose."""
 
 from __future__ import annotations
 
-import importlib
+import os
 import signal
 import socket
-import sys
 import threading
 import time
-from types import ModuleType
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from processes import wait_until
@@ -21,19 +21,21 @@ from seppo.payload.protocol import (
     Chunk,
     Function,
     Message,
-    Recall,
+    Results,
     Returned,
     from_frame,
     to_parts,
 )
 from seppo.transport.stream import Stream
+from seppo.wire.lastgasp import NOTHING, LastGasp
+from seppo.wire.line import Line
 from seppo.worker import service as services
 from seppo.worker.channel import Channel
-from seppo.worker.functions import FunctionCache, Known
-from seppo.worker.service import EXIT_STUCK, SWALLOWED, WorkerService
+from seppo.worker.service import EXIT_INTERRUPTED, FINALIZER, GRACE, PATIENCE, WorkerService
 
 FUNC = pack_function(abs)
 CHUNK = Chunk(1, 1, 0, 10, FUNC.digest, (pack_whole(range(10), 10),))
+LIMITED = replace(CHUNK, task_timeout=5.0)
 
 
 class Ended(Exception):
@@ -41,13 +43,16 @@ class Ended(Exception):
 
 
 class Scene:
-    """A service whose main thread seems to be inside an item, and the channel's two ends."""
+    """A service whose main thread seems to be inside an item, and what is at the other ends."""
 
     def __init__(self) -> None:
-        self.service = WorkerService({})
         ours, self.theirs = socket.socketpair()
         self.client = Stream(ours)
-        self.channel = Channel(self.theirs, FunctionCache())
+        self.memory = LastGasp()
+        self.channel = Channel(self.theirs, self.memory)
+        line, self.supervisor = socket.socketpair()
+        self.line = Line(line)
+        self.service = WorkerService(self.channel, self.line, self.memory)
         self.signals: list[int] = []
         self.exits: list[int] = []
 
@@ -55,22 +60,31 @@ class Scene:
         for message in messages:
             self.client.send(*to_parts(message))
 
-    def begin(self, channel: Channel, seconds_ago: float) -> None:
-        """Pretend that an item began so long ago."""
-        run = channel.begin_next()
+    def heard(self) -> list[Message]:
+        return [from_frame(frame) for frame in self.client.receive()]
+
+    def begin(self, chunk: Chunk, seconds_ago: float) -> None:
+        """Pretend that an item of a chunk began so long ago."""
+        self.send(Function(FUNC), chunk)
+        self.channel.receive()
+        run = self.channel.begin_next()
         assert run is not None
         run.burst_at = time.perf_counter() - seconds_ago
-        run.interruptible = True
+        if chunk.task_timeout:
+            run._item_at = run.burst_at
+        run._runs_one = True
+        self.memory.set(1, 0, 1)
         self.run = self.service._current = run
 
     def look(self) -> None:
-        self.service._look_after(self.channel)
+        self.service._look_after()
 
     def close(self) -> None:
         self.service._current = None
         self.service.leave_to_parent()  # closes what it holds
         self.client.close()
         self.theirs.close()
+        self.supervisor.close()
 
 
 @pytest.fixture
@@ -87,31 +101,119 @@ def scene(monkeypatch):
     scene.close()
 
 
-def test_an_item_that_has_run_for_long_gets_its_time_to_end(scene):
-    scene.send(Function(FUNC), CHUNK)
-    scene.channel.receive()
-    scene.begin(scene.channel, seconds_ago=10 * SWALLOWED)
+def test_an_unwanted_item_may_end_by_itself_for_a_while(scene):
+    scene.begin(CHUNK, seconds_ago=100.0)
     scene.send(Cancel(1))
     scene.look()
     scene.look()
-    assert scene.signals == [services.INTERRUPT] * 2
+    assert scene.run.is_unwanted
+    assert scene.signals == []
+    scene.run.unwanted_at -= PATIENCE
+    scene.look()
+    assert scene.signals == [signal.SIGTERM]
+    assert scene.memory.read() == NOTHING  # nobody is to be blamed
+    scene.look()
+    assert scene.signals == [signal.SIGTERM]  # once: its finally clauses are to run
     assert scene.exits == []
-    scene.run.unwanted_at -= SWALLOWED
+    scene.service._ending_at -= GRACE
     with pytest.raises(Ended):
         scene.look()
-    assert scene.exits == [EXIT_STUCK]
+    assert scene.exits == [EXIT_INTERRUPTED]
 
 
-def test_the_time_before_the_item_began_does_not_count(scene):
-    """While another client's items ran, this one could not end."""
-    scene.send(Function(FUNC), CHUNK)
-    scene.channel.receive()
-    scene.begin(scene.channel, seconds_ago=0.0)
+def test_an_unwanted_item_that_has_just_ended_costs_nothing(scene):
+    scene.begin(CHUNK, seconds_ago=100.0)
     scene.run.abandon()
-    scene.run.unwanted_at -= 10 * SWALLOWED
+    scene.run.unwanted_at -= PATIENCE
+    scene.channel.drop_running()  # by the main thread, before the attendant had the lock
     scene.look()
+    assert scene.signals == []
+
+
+def test_what_waits_behind_an_unwanted_item_goes_back_only_when_the_process_ends(scene):
+    scene.begin(CHUNK, seconds_ago=3.0)
+    scene.send(Cancel(1), replace(CHUNK, attempt=2))
+    scene.look()
+    assert [waiting.attempt for waiting, _ in scene.channel.waiting] == [2]
+    assert scene.heard() == []
+    scene.run.unwanted_at -= PATIENCE
+    scene.look()
+    assert scene.heard() == [Returned(2, 0)]
+    scene.send(replace(CHUNK, attempt=3))
+    scene.channel.receive()
+    assert scene.heard() == [Returned(3, 0)]
+    assert not scene.channel.waiting
+
+
+def test_an_item_over_its_time_is_told_before_it_is_interrupted(scene):
+    scene.begin(LIMITED, seconds_ago=4.9)
+    scene.send(replace(CHUNK, attempt=2))
+    scene.look()
+    assert scene.signals == []
+    scene.heard()
+    scene.run._item_at -= 0.2
+    scene.look()
+    results, returned = scene.heard()
+    assert isinstance(results, Results)
+    assert (results.attempt, results.batch.count) == (1, 1)
+    assert returned == Returned(1, 1)
+    assert scene.signals == [signal.SIGTERM]
+    assert scene.memory.read() == NOTHING
+    scene.look()
+    assert scene.heard() == []  # exactly once
+
+
+def test_a_client_that_has_left_ends_what_runs_at_once(scene):
+    scene.begin(CHUNK, seconds_ago=0.0)
+    scene.client.close()
+
+    def attend() -> None:
+        with suppress(Ended):
+            scene.service._attend()
+
+    thread = threading.Thread(target=attend)
+    thread.start()
+    try:
+        wait_until(lambda: scene.signals)
+        assert scene.run.is_unwanted
+        assert scene.channel.is_closed
+    finally:
+        scene.supervisor.close()  # which ends the attendant, too
+        thread.join(20)
+    assert scene.exits
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("words", [b'{"end": true}\n', b'{"drain": true}\n'])
+def test_what_the_supervisor_says_is_done(scene, words):
+    scene.begin(CHUNK, seconds_ago=0.0)
+    scene.supervisor.send(words)
+    scene.service._obey()
+    assert scene.signals == [signal.SIGTERM] * (b"end" in words)
+    assert scene.heard() == [Returned(1, 1)]
+    assert not scene.run.is_unwanted
+
+
+@pytest.mark.parametrize("is_rubbish", [True, False])
+def test_without_a_supervisor_the_process_ends(scene, is_rubbish):
+    if is_rubbish:
+        scene.supervisor.send(b"rubbish\n")
+    else:
+        scene.supervisor.close()
+    with pytest.raises(Ended):
+        scene.service._obey()
+    assert scene.exits == [0]
+
+
+def test_a_finalizer_gets_its_time_and_no_more(scene):
+    scene.service._finishing_at = time.monotonic() - FINALIZER + 1
+    scene.look()
+    assert scene.supervisor.recv(100) == b'{"finalizer": true}\n'
     assert scene.exits == []
-    assert scene.signals == [services.INTERRUPT]
+    scene.service._finishing_at -= 1
+    with pytest.raises(Ended):
+        scene.look()
+    assert scene.exits == [EXIT_INTERRUPTED]
 
 
 def test_the_process_ends_even_if_nothing_can_be_logged(scene, monkeypatch):
@@ -123,90 +225,43 @@ def test_the_process_ends_even_if_nothing_can_be_logged(scene, monkeypatch):
         tellers.append(threading.get_ident())
         go_on.wait(20)
 
-    monkeypatch.setattr(services.log, "error", never_log)
-    scene.send(Function(FUNC), CHUNK)
-    scene.channel.receive()
-    scene.begin(scene.channel, seconds_ago=2 * SWALLOWED)
-    scene.run.abandon()
-    scene.run.unwanted_at -= SWALLOWED
+    monkeypatch.setattr(services.log, "warning", never_log)
     try:
         with pytest.raises(Ended):
-            scene.look()
+            scene.service._exit("because")
     finally:
         go_on.set()
-    assert scene.exits == [EXIT_STUCK]
+    assert scene.exits == [EXIT_INTERRUPTED]
     wait_until(lambda: tellers)
     assert threading.get_ident() not in tellers
 
 
-def test_a_recall_is_answered_while_an_item_runs(scene, monkeypatch):
-    monkeypatch.setattr(services, "LONG_ITEM", float("inf"))
-    scene.send(Function(FUNC), CHUNK)
-    scene.channel.receive()
-    scene.begin(scene.channel, seconds_ago=3.0)
-    scene.look()
-    assert scene.client.receive() == []  # not unasked
-    scene.send(Recall(1))
-    scene.look()
-    (frame,) = scene.client.receive()
-    assert from_frame(frame) == Returned(1, 0)
+def test_an_attendant_that_fails_ends_the_process(scene, monkeypatch):
+    """Nobody else would end what is to end."""
 
-
-def test_what_comes_behind_a_cancelled_item_is_not_given_back(scene):
-    scene.send(Function(FUNC), CHUNK)
-    scene.channel.receive()
-    scene.begin(scene.channel, seconds_ago=3.0)
-    scene.send(Cancel(1), Chunk(2, 1, 0, 10, FUNC.digest, CHUNK.columns))
-    scene.look()
-    assert [waiting.attempt for waiting, _ in scene.channel.waiting] == [2]
-
-
-def test_an_attendant_whose_looking_fails_goes_on_and_interrupts(scene, monkeypatch):
-    """Nobody else would interrupt what runs for its client."""
-    look = scene.service._look_after
-    failed: list[Channel] = []
-
-    def fail_first(channel: Channel) -> None:
-        if failed:
-            look(channel)
-            return
-        failed.append(channel)
-        channel.waiting.append((CHUNK, Known(FUNC)))
-        scene.begin(channel, seconds_ago=0.0)
+    def fail() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(scene.service, "_look_after", fail_first)
-    ours, theirs = socket.socketpair()
-    thread = threading.Thread(target=scene.service.attach, args=(theirs,))
-    thread.start()
-    try:
-        wait_until(lambda: scene.signals)
-        assert failed[0].is_closed
-        assert scene.run.is_unwanted
-    finally:
-        scene.service._current = None  # nothing more to look after
-        for channel in failed:
-            channel.is_released.set()
-        thread.join(20)
-        ours.close()
-        theirs.close()
-    assert not thread.is_alive()
+    monkeypatch.setattr(scene.service, "_look_after", fail)
+    with pytest.raises(Ended):
+        scene.service._attend()
+    assert scene.exits == [EXIT_INTERRUPTED]
 
 
-def test_an_import_is_not_interrupted_in_the_middle(scene, tmp_path, monkeypatch):
-    """numpy, for one, could never be imported again in that process."""
-    scene.send(Function(FUNC), CHUNK)
-    scene.channel.receive()
-    scene.begin(scene.channel, seconds_ago=0.0)
-    scene.run.abandon()
-    (tmp_path / "asked_while_imported.py").write_text("import ask\nask.ask()\nis_whole = True\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    helper = ModuleType("ask")
-    helper.ask = lambda: scene.service._on_interrupt(0, sys._getframe())
-    monkeypatch.setitem(sys.modules, "ask", helper)
-    try:
-        assert importlib.import_module("asked_while_imported").is_whole
-    finally:
-        sys.modules.pop("asked_while_imported", None)
-    with pytest.raises(Interrupted):  # once it is over
-        helper.ask()
+def test_a_signal_that_we_have_ordered_raises_in_an_item_alone(scene):
+    scene.service._ending_at = time.monotonic()
+    scene.service._on_sigterm(signal.SIGTERM, None)  # between items: nothing
+    scene.begin(CHUNK, seconds_ago=0.0)
+    with pytest.raises(Interrupted):
+        scene.service._on_sigterm(signal.SIGTERM, None)
+
+
+def test_a_signal_that_nobody_has_ordered_has_its_usual_effect(scene, monkeypatch):
+    killed: list[tuple[int, int]] = []
+    handlers: list[object] = []
+    monkeypatch.setattr(services.os, "kill", lambda *what: killed.append(what))
+    monkeypatch.setattr(signal, "signal", lambda _, handler: handlers.append(handler))
+    scene.begin(CHUNK, seconds_ago=0.0)
+    scene.service._on_sigterm(signal.SIGTERM, None)
+    assert killed == [(os.getpid(), signal.SIGTERM)]
+    assert handlers == [signal.SIG_DFL]

@@ -1,11 +1,11 @@
-"""A worker process, spoken to over data channels."""
+"""A worker process, leased from a supervisor and spoken to over its data channel."""
 
 from __future__ import annotations
 
-import json
+import importlib
 import os
-import socket
-import threading
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,160 +13,75 @@ from typing import Any
 
 import hostile
 import pytest
-from processes import CREDENTIALS, PATIENCE, is_running, wait_until
+from lessee import LeasedWorker, Lessee
+from processes import Process, SupervisorProcess, is_running, wait_until
 
-from seppo.payload.batch import EACH, WHOLE, Batch, pack_values, unpack_all
-from seppo.payload.function import PackedFunction, pack_function
+from seppo.host import slots
+from seppo.payload.batch import EACH, WHOLE, Batch, pack_values
+from seppo.payload.function import pack_function
 from seppo.payload.outcome import Failure
 from seppo.payload.place import current_worker
 from seppo.payload.protocol import (
     Cancel,
     Chunk,
-    File,
     Function,
-    Message,
     Recall,
-    Results,
     Returned,
-    Welcome,
-    from_frame,
-    to_parts,
+    WorkerEnded,
 )
-from seppo.transport.address import Address
-from seppo.transport.proxy import attach, call
-from seppo.transport.stream import Stream
-from seppo.worker.launcher import Ended, SpawnLauncher
-from seppo.worker.process import WorkerConfig
-from seppo.worker.service import WorkerService
-
-
-class Worker:
-    """A worker process without a supervisor."""
-
-    def __init__(self) -> None:
-        self.launcher = SpawnLauncher()
-        config = WorkerConfig(
-            name="test.worker", group="lab", host="127.0.0.1", supervisor="PYRO:none@127.0.0.1:1",
-            threads=1, ns_host="127.0.0.1", ns_port=1,
-        )  # fmt: skip
-        self.line = self.launcher.start(0, config)
-        self.line.settimeout(PATIENCE)
-        with self.line.makefile() as lines:
-            ready = json.loads(lines.readline())
-        self.address = Address.parse(ready["uri"])
-        self.pid = int(ready["facts"]["pid"])
-
-    def info(self) -> dict[str, Any]:
-        return call(CREDENTIALS, self.address, "info", timeout=PATIENCE)
-
-    def stop(self) -> None:
-        self.line.close()
-        wait_until(lambda: any(isinstance(item, Ended) for item in self.launcher.news()))
-        self.launcher.close()
-        self.line.close()
-
-
-class Client:
-    """One client of a worker."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.stream = Stream(attach(CREDENTIALS, worker.address, PATIENCE))
-        self.heard: list[Message] = []
-        self.wait_for(Welcome)
-
-    def send(self, *messages: Message) -> None:
-        for message in messages:
-            if isinstance(message, Function):  # its files first, so that none is asked for
-                for digest, content in message.function.bundle.contents.items():
-                    self.stream.send(*to_parts(File(bytes.fromhex(digest), content)))
-            self.stream.send(*to_parts(message))
-
-    def run(self, attempt: int, func: Callable[[Any], Any], items: list[Any]) -> None:
-        """Send a chunk with its function."""
-        packed = pack_function(func)
-        self.send(Function(packed), chunk(attempt, packed, items))
-
-    def wait_for(self, kind: type, count: int = 1) -> list[Any]:
-        """Return messages of a kind, once there are so many."""
-
-        def enough() -> list[Any]:
-            self.stream.flush()
-            self.heard += map(from_frame, self.stream.receive())
-            found = [message for message in self.heard if isinstance(message, kind)]
-            return found if len(found) >= count else []
-
-        return wait_until(enough, lambda: str(self.heard))
-
-    def outcomes(self, attempt: int, count: int) -> list[Any]:
-        """Return the outcomes of an attempt, once there are so many."""
-
-        def enough() -> list[Any]:
-            self.stream.flush()
-            self.heard += map(from_frame, self.stream.receive())
-            found = [
-                value
-                for message in self.heard
-                if isinstance(message, Results) and message.attempt == attempt
-                for value in unpack_all(message.batch, str)
-            ]
-            return found if len(found) >= count else []
-
-        return wait_until(enough, lambda: str(self.heard))
-
-    def close(self) -> None:
-        self.stream.close()
-
-
-def chunk(attempt: int, packed: PackedFunction, items: list[Any]) -> Chunk:
-    column = pack_values(items, lambda i: f"item {i}")
-    return Chunk(attempt, 1, 0, len(items), packed.digest, (column,))
+from seppo.payload.setup import Depends, Setup
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    worker = Worker()
-    yield worker
-    worker.stop()
+def supervisor() -> Iterator[SupervisorProcess]:
+    with SupervisorProcess(None, 1, "service", group="lab") as supervisor:
+        yield supervisor
+
+
+@pytest.fixture(scope="module")
+def shared(supervisor) -> Iterator[LeasedWorker]:
+    """A process for all tests that leave it as it was."""
+    with Lessee(supervisor) as client:
+        (worker,) = client.lease()
+        yield worker
 
 
 @pytest.fixture
-def connect(worker) -> Iterator[Callable[[], Client]]:
-    clients: list[Client] = []
-
-    def make() -> Client:
-        clients.append(Client(worker))
-        return clients[-1]
-
-    yield make
-    for client in clients:
-        client.close()
-    wait_until(lambda: worker.info()["clients"] == 0, what="clients are forgotten")
-    assert is_running(worker.pid)
+def worker(shared) -> Iterator[LeasedWorker]:
+    shared.heard.clear()
+    yield shared
+    assert is_running(shared.pid)
 
 
-def test_it_greets_with_who_it_is(connect, worker):
-    (welcome,) = connect().wait_for(Welcome)
-    assert welcome.info["pid"] == worker.pid
-    assert welcome.info["group"] == "lab"
-    assert call(CREDENTIALS, worker.address, "ping", timeout=PATIENCE) == "pong"
+@pytest.fixture
+def client(supervisor) -> Iterator[Lessee]:
+    """A client whose process may come to harm."""
+    with Lessee(supervisor) as client:
+        client.lease()
+        yield client
 
 
-def test_items_run_in_the_main_thread_of_another_process(connect, worker):
+def test_it_greets_with_who_it_is(shared, supervisor):
+    info = shared.welcome.info
+    assert (info["pid"], info["name"], info["group"]) == (shared.pid, shared.name, "lab")
+    assert info["supervisor"] == supervisor.info()["supervisor"]
+    assert info["sharing"]
+
+
+def test_items_run_in_the_main_thread_of_another_process(worker):
     def where(_: int) -> tuple[int, bool, str | None]:
         import threading
 
         main = threading.current_thread() is threading.main_thread()
         return os.getpid(), main, current_worker()
 
-    client = connect()
-    client.run(1, where, [0])
-    assert client.outcomes(1, 1) == [(worker.pid, True, "test.worker")]
+    worker.run(1, where, [0])
+    assert worker.outcomes(1, 1) == [(worker.pid, True, worker.name)]
 
 
-def test_outcomes_of_many_items_come_back_in_order(connect):
-    client = connect()
-    client.run(1, lambda x: x + 1, list(range(10_000)))
-    assert client.outcomes(1, 10_000) == list(range(1, 10_001))
+def test_outcomes_of_many_items_come_back_in_order(worker):
+    worker.run(1, lambda x: x + 1, list(range(10_000)))
+    assert worker.outcomes(1, 10_000) == list(range(1, 10_001))
 
 
 @pytest.mark.parametrize(
@@ -178,77 +93,60 @@ def test_outcomes_of_many_items_come_back_in_order(connect):
         (hostile.returns_unpicklable, "seppo.errors.SerializationError"),
     ],
 )
-def test_what_goes_wrong_in_an_item_costs_the_worker_nothing(connect, func, name):
-    client = connect()
-    client.run(1, lambda x: func() if x else "fine", [0, 1, 0])
-    first, second, third = client.outcomes(1, 3)
+def test_what_goes_wrong_in_an_item_costs_the_worker_nothing(worker, func, name):
+    worker.run(1, lambda x: func() if x else "fine", [0, 1, 0])
+    first, second, third = worker.outcomes(1, 3)
     assert (first, third) == ("fine", "fine")
     assert second.type_name == name
 
 
 @pytest.mark.parametrize("kind", [hostile.Oops, SystemExit])
-def test_a_result_that_raises_when_packed_costs_only_itself(connect, kind):
-    client = connect()
-    client.run(1, lambda x: hostile.RaisesAtPickling(kind) if x else [x], [0, 1, 0])
-    first, second, third = client.outcomes(1, 3)
+def test_a_result_that_raises_when_packed_costs_only_itself(worker, kind):
+    worker.run(1, lambda x: hostile.RaisesAtPickling(kind) if x else [x], [0, 1, 0])
+    first, second, third = worker.outcomes(1, 3)
     assert (first, third) == ([0], [0])
     assert "the result of item 1" in second.text
 
 
-def test_a_function_that_cannot_be_loaded_fails_its_items(connect):
-    client = connect()
+def test_a_function_that_cannot_be_loaded_fails_its_items(worker):
     bomb = hostile.RaisesAtUnpickling(SystemExit)
-    client.run(1, lambda x, bomb=bomb: x, [1, 2])
-    assert [type(value) for value in client.outcomes(1, 2)] == [Failure] * 2
+    worker.run(1, lambda x, bomb=bomb: x, [1, 2])
+    assert [type(value) for value in worker.outcomes(1, 2)] == [Failure] * 2
 
 
-def test_two_clients_share_the_worker(connect, worker):
-    slow, quick = connect(), connect()
-    slow.run(1, lambda x: time.sleep(0.02), list(range(10_000)))
-    wait_until(lambda: worker.info()["busy"])
-    quick.run(1, lambda x: x, [1, 2, 3])
-    assert quick.outcomes(1, 3) == [1, 2, 3]
-    slow.send(Cancel(1))
-
-
-def test_a_long_item_gives_back_what_is_behind_it(connect):
-    client = connect()
-    client.run(1, lambda x: time.sleep(60) if x == 3 else x, list(range(10)))
-    client.run(2, lambda x: x, [5])
-    returned = client.wait_for(Returned, 2)
+def test_a_long_item_gives_back_what_is_behind_it(client):
+    (worker,) = client.workers
+    worker.run(1, lambda x: time.sleep(60) if x == 3 else x, list(range(10)))
+    worker.run(2, lambda x: x, [5])
+    returned = worker.wait_for(Returned, 2, seconds=10)
     assert returned == [Returned(1, 4), Returned(2, 0)]
-    assert client.outcomes(1, 3) == [0, 1, 2]  # what was finished is not held back
-    client.send(Cancel(1))
-
-
-def test_a_running_item_can_be_cancelled_and_the_next_one_runs(connect, worker):
-    client = connect()
-    client.run(1, lambda x: time.sleep(600), [0])
-    wait_until(lambda: worker.info()["busy"])
-    client.send(Cancel(1))
-    client.run(2, lambda x: x, [7])
-    assert client.outcomes(2, 1) == [7]
-    assert not [m for m in client.heard if isinstance(m, Results) and m.attempt == 1]
+    # What was finished is not held back.
+    assert worker.outcomes(1, 3, again=False) == [0, 1, 2]
 
 
 OWN_MODULE = """
-import hostile
-class Slow(hostile.SleepsAtPickling):
-    pass
+import time
+
+class Slow:
+    def __reduce__(self):
+        open({path!r}, "w").close()
+        time.sleep(60)
 """
 
 
-def caught(where: str, folder: Path, path: str) -> tuple[Callable[[Any], Any], list[Any]]:
+def caught(where: str, folder: Path) -> tuple[Callable[[Any], Any], list[Any]]:
     """Return a function and items of which the first never ends, in a place."""
     if where == "function":
-        slow = hostile.SleepsAtUnpickling(path)
+        slow = hostile.SleepsAtUnpickling(str(folder / "begun"))
         return lambda x, slow=slow: x, [0, 1, 2]
     if where == "item":
-        slow = hostile.SleepsAtUnpickling(path)
-        return lambda x, its_module=hostile.sleep: x, [slow, slow, 2]
+        slow = hostile.SleepsAtUnpickling(str(folder / "begun"))
+        return lambda x: hostile and x, [slow, slow, 2]  # which brings the module
     if where == "first result":
+        path = str(folder / "begun")
         return lambda x: hostile.SleepsAtPickling(path), [0, 1, 2]
-    (folder / "module_of_mine.py").write_text(OWN_MODULE)
+
+    (folder / "module_of_mine.py").write_text(OWN_MODULE.format(path=str(folder / "begun")))
 
     def later_result(x: int) -> Any:
         import importlib
@@ -260,7 +158,7 @@ def caught(where: str, folder: Path, path: str) -> tuple[Callable[[Any], Any], l
             raise ValueError
         sys.path.append(str(folder))
         try:
-            return importlib.import_module("module_of_mine").Slow(path)
+            return importlib.import_module("module_of_mine").Slow()
         finally:
             sys.path.pop()
 
@@ -269,160 +167,241 @@ def caught(where: str, folder: Path, path: str) -> tuple[Callable[[Any], Any], l
 
 @pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.parametrize("where", ["function", "item", "first result", "later result"])
-def test_a_chunk_is_not_over_while_user_code_runs_for_it(connect, worker, where, asked, tmp_path):
+def test_a_chunk_is_not_over_while_user_code_runs_for_it(client, where, asked, tmp_path):
     """Else the client would not cancel it, and the worker be caught in there for ever."""
-    client = connect()
-    path = tmp_path / "caught"
-    client.run(1, *caught(where, tmp_path, str(path)))
+    (worker,) = client.workers
+    func, items = caught(where, tmp_path)
+    if where == "later result":
+        worker.run(9, func, [0, 1])  # to have it loaded, and known to be packed each time
+        worker.outcomes(9, 2)
+    worker.run(1, func, items)
     if asked:
-        wait_until(path.exists, "it is caught")
-        client.send(Recall(1))
-    (returned,) = client.wait_for(Returned)
-    assert path.exists()
-    told = len(client.outcomes(1, 2)) if where == "later result" else 0
+        wait_until((tmp_path / "begun").exists)
+        worker.send(Recall(1))
+    (returned,) = worker.wait_for(Returned)
+    told = 2 if where == "later result" else 0
     assert returned == Returned(1, told + 1)
-    client.send(Cancel(1))
-    client.run(2, lambda x: x, [7])
-    assert client.outcomes(2, 1) == [7]
-    assert sum(m.batch.count for m in client.heard if isinstance(m, Results)) == told + 1
-    assert is_running(worker.pid)
+    assert len(worker.told(1)) == told
+    worker.send(Cancel(1))
+    worker.run(2, lambda x: x, [7])  # which runs there, unless the process had to end
+    wait_until(lambda: worker.has_ended() or worker.told(2) == [7])
+    assert len(worker.told(1)) == told
 
 
-def test_recalling_answers_also_while_an_item_runs(connect, worker):
-    client = connect()
-    client.run(1, lambda x: time.sleep(600), [0, 1, 2])
-    wait_until(lambda: worker.info()["busy"])
-    client.send(Recall(1))
-    assert client.wait_for(Returned) == [Returned(1, 1)]
-    client.send(Cancel(1))
+def test_recalling_answers_also_while_an_item_runs(worker):
+    worker.run(1, lambda x: time.sleep(0.6), [0, 1, 2])
+    worker.send(Recall(1))
+    (returned,) = worker.wait_for(Returned, seconds=10)
+    assert returned.kept <= 1
+    assert worker.outcomes(1, returned.kept, again=False) == [None] * returned.kept
 
 
-def test_a_client_that_vanishes_frees_the_worker(connect, worker):
-    gone, other = connect(), connect()
-    gone.run(1, lambda x: time.sleep(600), list(range(10)))
-    wait_until(lambda: worker.info()["busy"])
-    gone.close()
-    other.run(1, lambda x: x, [7])
-    assert other.outcomes(1, 1) == [7]
-
-
-def test_a_client_that_lies_is_cut_off_and_the_worker_lives(connect, worker):
-    func = pack_function(abs)
-    two = pack_values([1, 2], str).parts
-    for batch in (Batch(EACH, 5, (b"", b"")), Batch(9, 5, (b"",)), Batch(WHOLE, 5, two)):
-        liar, honest = connect(), connect()
-        liar.send(Function(func), Chunk(1, 1, 0, 5, func.digest, (batch,)))
-        with pytest.raises((EOFError, OSError)):
-            liar.wait_for(Results)
-        honest.run(1, abs, [-1])
-        assert honest.outcomes(1, 1) == [1]
-        liar.close()
-        honest.close()
-    assert is_running(worker.pid)
-
-
-def test_big_arguments_and_results_pass_at_the_same_time(connect):
-    client = connect()
+def test_big_arguments_and_results_pass_at_the_same_time(worker):
     items = [bytes([i]) * (8 << 20) for i in range(4)]
-    client.run(1, lambda x: x + b"!", items)
-    assert client.outcomes(1, 4) == [item + b"!" for item in items]
+    worker.run(1, lambda x: x + b"!", items)
+    assert worker.outcomes(1, 4, seconds=30) == [item + b"!" for item in items]
 
 
-def test_it_ends_with_its_supervisors_line():
-    worker = Worker()
-    worker.stop()
-    assert not is_running(worker.pid)
+BAD = [
+    Batch(EACH, 5, (b"", b"")),
+    Batch(9, 5, (b"",)),
+    Batch(WHOLE, 5, tuple(pack_values([1, 2], str).parts)),
+]
 
 
-# --- in this process, without a main loop
-
-
-@pytest.fixture
-def attached():
-    """A service whose main thread is inside a long item, and a client that has just come."""
-    service = WorkerService({"name": "test"})
-    ours, theirs = socket.socketpair()
-    thread = threading.Thread(target=service.attach, args=(theirs,))
-    thread.start()
-    stream = Stream(ours)
-    welcome = from_frame(stream.receive_one(PATIENCE))
-    yield service, stream, welcome
-    stream.close()
-    wait_until(lambda: (service._poll(0.0), not thread.is_alive())[1], what="the attendant ends")
-    theirs.close()
-    service.leave_to_parent()
-
-
-def test_a_client_learns_its_number(attached):
-    _, _, welcome = attached
-    assert welcome.info == {"name": "test", "channel": 1}
-
-
-def test_a_client_that_was_not_welcomed_yet_can_be_dropped(attached):
-    service, _, _ = attached
-    service.drop(7)
-    assert not service._attached[1].is_closed
-    service.drop(1)
-    assert service._attached[1].is_closed
-
-
-def test_a_client_that_was_not_welcomed_yet_gets_its_chunks_back_when_the_worker_drains(attached):
-    service, stream, _ = attached
-    service.drain()
+@pytest.mark.parametrize("batch", BAD, ids=range(3))
+def test_a_client_that_lies_is_cut_off_and_its_process_ends(client, batch):
+    (worker,) = client.workers
     func = pack_function(abs)
-    for part in (Function(func), chunk(3, func, [1, 2])):
-        stream.send(*to_parts(part))
-    service._poll(0.0)
-    service._poll(1.0)
-    assert from_frame(stream.receive_one(PATIENCE)) == Returned(3, 0)
+    worker.send(Function(func), Chunk(1, 1, 0, 5, func.digest, (batch,)))
+    wait_until(worker.has_ended)
+    assert client.ended(worker).how == "exit code 0"
 
 
-def test_it_is_busy_once_an_item_has_begun_and_until_its_chunk_is_over(attached, monkeypatch):
-    """Who waits for a busy worker, to drain it or to kill it, waits for an item that runs."""
-    service, stream, _ = attached
-    told: list[tuple[str, bool, int]] = []
-
-    def tell(when: str) -> None:
-        info = service.info()
-        told.append((when, info["busy"], info["waiting"]))
-
-    enter = service._code.enter
-
-    def slow_enter(*args: Any) -> None:
-        tell("before")
-        enter(*args)
-
-    monkeypatch.setattr(service._code, "enter", slow_enter)
-    monkeypatch.setattr(service._code, "load", lambda known: (tell("loading"), tell)[1])
-    service._poll(0.0)  # it is welcomed
-    func = pack_function(abs)
-    for part in (Function(func), chunk(3, func, ["item 1", "item 2"])):
-        stream.send(*to_parts(part))
-    wait_until(lambda: (service._poll(0.0), service.info()["waiting"])[1])
-    tell("received")
-    service._turn()
-    tell("between")
-    service._turn()
-    tell("after")
-    assert told == [
-        ("received", False, 1),
-        ("before", False, 1),
-        ("loading", True, 0),
-        ("item 1", True, 0),
-        ("between", True, 0),
-        ("before", True, 0),
-        ("item 2", True, 0),
-        ("after", False, 0),
-    ]
+def test_a_process_that_has_another_version_makes_way_for_a_fresh_one(
+    client, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "module_that_changes.py"
+    file.write_text("VERSION = 'old'\ndef version(_): return VERSION\n")
+    module = importlib.import_module("module_that_changes")
+    try:
+        (worker,) = client.workers
+        worker.run(1, module.version, [0])
+        assert worker.outcomes(1, 1) == ["old"]
+        file.write_text("VERSION = 'edited'\ndef version(_): return VERSION\n")
+        importlib.reload(module)
+        worker.run(2, module.version, [0])
+        assert client.ended(worker).how == "exit code 0"
+        wait_until(worker.has_ended)
+        assert worker.of_kind(Returned) == [Returned(2, 0)]
+        (successor,) = client.attach()
+        successor.run(4, module.version, [0])
+        assert successor.outcomes(4, 1) == ["edited"]
+    finally:
+        del sys.modules["module_that_changes"]
 
 
-def test_a_worker_that_drains_takes_no_client():
-    service = WorkerService({})
-    service.drain()
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        service.attach(theirs)  # returns at once
-        ours.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            ours.recv(1)
-    service.leave_to_parent()
+# --- items that must end
+
+
+def test_an_unwanted_item_that_ends_soon_costs_nothing(tmp_path):
+    patient = "import seppo.worker.service as s; s.PATIENCE = 60"
+    path = tmp_path / "begun"
+
+    def until_asked(path: str) -> None:
+        Path(path).touch()
+        while not Path(path + ".end").exists():
+            time.sleep(0.01)
+
+    with SupervisorProcess(None, 1, "patient", first=patient) as host, Lessee(host) as client:
+        (worker,) = client.lease()
+        worker.run(1, until_asked, [str(path)])
+        worker.run(2, lambda x: x, [7])
+        wait_until(path.exists)
+        worker.send(Cancel(1), Recall(2))
+        worker.wait_for(Returned)
+        (tmp_path / "begun.end").touch()
+        assert worker.outcomes(2, 1) == [7]
+        assert worker.told(1) == []
+        worker.run(3, lambda x: os.getpid(), [0])
+        assert worker.outcomes(3, 1) == [worker.pid]
+
+
+def cleaning(path: str) -> None:
+    """Last long, and clean up in the end."""
+    try:
+        Path(path).touch()
+        time.sleep(60)
+    finally:
+        Path(path + ".clean").touch()
+
+
+def swallow(path: str) -> None:
+    """Refuse to end."""
+    Path(path).touch()
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+
+
+@pytest.mark.parametrize("item", [cleaning, swallow])
+def test_an_unwanted_item_that_goes_on_ends_with_its_process(client, tmp_path, item):
+    (worker,) = client.workers
+    path = tmp_path / "begun"
+    worker.run(1, lambda x: x, [5])
+    assert worker.outcomes(1, 1) == [5]
+    worker.run(2, item, [str(path)])
+    wait_until(path.exists)
+    worker.run(3, lambda x: x, [6])
+    worker.send(Cancel(2))
+    ended = client.ended(worker)
+    assert ended == WorkerEnded(worker.name, "exit code 75", 0, 0, 0, False)  # nobody is blamed
+    wait_until(worker.has_ended)
+    assert Returned(3, 0) in worker.heard
+    assert worker.told(2) == []
+    assert (tmp_path / "begun.clean").exists() == (item is cleaning)
+    (successor,) = client.attach()
+    assert successor.pid != worker.pid
+
+
+@pytest.mark.parametrize("item", [cleaning, swallow])
+def test_when_the_client_leaves_its_process_ends_and_items_clean_up(client, tmp_path, item):
+    (worker,) = client.workers
+    path = tmp_path / "begun"
+    worker.run(1, item, [str(path)])
+    wait_until(path.exists)
+    worker.close()
+    wait_until(lambda: not is_running(worker.pid), seconds=10)
+    assert (tmp_path / "begun.clean").exists() == (item is cleaning)
+
+
+def test_user_code_that_ends_its_process_does_so(client):
+    (worker,) = client.workers
+    worker.run(7, lambda x: os.kill(os.getpid(), signal.SIGTERM), [0], alone=True)
+    assert client.ended(worker) == WorkerEnded(worker.name, "SIGTERM", 7, 0, 1, False)
+
+
+def test_a_signal_that_raises_outside_of_items_ends_the_process(client):
+    def alarm(x: int) -> None:
+        def ring(*_: object) -> None:
+            raise ZeroDivisionError
+
+        signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+
+    (worker,) = client.workers
+    worker.run(1, alarm, [0])
+    assert client.ended(worker).how == "exit code 1"
+    assert worker.outcomes(1, 1) == [None]
+
+
+def test_a_child_that_an_item_forks_serves_nobody(client, tmp_path):
+    def fork(path: str) -> int:
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(60)
+        Path(path).write_text(str(pid))
+        return pid
+
+    (worker,) = client.workers
+    worker.run(1, fork, [str(tmp_path / "pid")])
+    (child,) = worker.outcomes(1, 1)
+    try:
+        os.kill(worker.pid, signal.SIGKILL)
+        wait_until(worker.has_ended)  # though the child has copies of everything
+        client.ended(worker)
+        assert is_running(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+# --- finalizers
+
+
+HURRY = "import seppo.worker.service as s; s.FINALIZER = 0.1"
+
+
+def finalizing(client: Lessee, finalizer: Callable[[], object]) -> tuple[LeasedWorker, Path]:
+    """Return a process that has a finalizer to call, and its own folder."""
+    (worker,) = client.lease()
+    setup = Setup(Depends.of(()), finalizer=finalizer)
+    worker.run(1, lambda x: os.getcwd(), [0], setup=setup)
+    (folder,) = worker.outcomes(1, 1)
+    return worker, Path(folder)
+
+
+def test_a_finalizer_is_given_its_time(tmp_path):
+    """More than a process has for ending otherwise."""
+    done = tmp_path / "done"
+
+    def slow() -> None:
+        time.sleep(slots.ENDING + 1)
+        done.touch()
+
+    with SupervisorProcess(None, 1, "slow") as host, Lessee(host) as client:
+        worker, folder = finalizing(client, slow)
+        client.close()
+        wait_until(lambda: not is_running(worker.pid))
+        assert done.exists()
+        assert not folder.exists()
+
+
+def test_a_finalizer_that_hangs_ends_with_its_process(tmp_path):
+    with SupervisorProcess(None, 1, "hangs", first=HURRY) as host, Lessee(host) as client:
+        worker, folder = finalizing(client, lambda: time.sleep(1000))
+        worker.close()
+        assert client.ended(worker).how == "exit code 75"
+        wait_until(lambda: not folder.exists(), what="its folder is removed")
+        (successor,) = client.attach()
+        successor.run(2, lambda x: x, [7])
+        assert successor.outcomes(2, 1) == [7]
+
+
+def test_a_worker_process_does_without_pyro():
+    """It is imported where nobody needs it: in each spare that is no fork."""
+    code = "import seppo.worker.process, sys; assert 'Pyro5' not in sys.modules"
+    with Process("-c", code) as process:
+        assert process.wait() == 0, process.output

@@ -1,0 +1,142 @@
+"""Where the functions of one process work: their working folder, and their data files.
+
+On the caller's own machine the working folder is the caller's, as with a Pool. Elsewhere, and
+for functions with files of their own (``depends=``), it is a folder of the process's own, empty
+but for copies of these files, and removed when the process ends. So such a function finds them
+in the same way wherever it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from seppo.payload.data import provide_here
+from seppo.payload.manifest import DataEntry
+from seppo.shipping.cache import LOCK, WORK, lock, remove_tree
+from seppo.shipping.folders import BundleCache, is_file, stamp_of
+
+MOST_NAMES = 100  # of files that were left behind
+
+
+class Workplace:
+    """The working folder of one process.
+
+    Args:
+        name: The worker's name.
+        cache: Where folders lie.
+    """
+
+    def __init__(self, name: str, cache: BundleCache) -> None:
+        self._name = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+        self._cache = cache
+        self._own: Path | None = None
+        self._lock: tuple[Path, int] | None = None
+        self._owner = os.getpid()
+        self._data: dict[str, DataEntry] = {}
+        self._home: Path | None = None  # the caller's folder, where we are on its machine
+        self._at: Path | None = None  # where functions were sent last
+
+    @property
+    def own(self) -> Path:
+        """The process's own folder, made when it is first needed."""
+        if self._own is None:
+            work = self._cache.root / WORK
+            while self._lock is None:  # held before the folder is there: a sweep takes others
+                handle, path = tempfile.mkstemp(f".{LOCK}", f"{self._name}-", work)
+                os.close(handle)
+                held = lock(Path(path))
+                self._lock = (Path(path), held) if held is not None else None
+            self._own = self._lock[0].with_suffix("")
+            self._own.mkdir(mode=0o700)
+            self._owner = os.getpid()
+        return self._own
+
+    def settle(self, folder: str | None) -> None:
+        """Go where the functions are to work.
+
+        Args:
+            folder: The caller's working folder, if this is its machine; None elsewhere.
+
+        Raises:
+            OSError: If no folder can be made.
+        """
+        if folder is not None and os.access(folder, os.X_OK):  # it may be gone, or not ours
+            self._home = Path(folder)
+        self.go(False)
+
+    def go(self, has_files: bool) -> None:
+        """Go where a function is to work, unless the one before was sent there, too.
+
+        Args:
+            has_files: Whether it has files of its own.
+
+        Raises:
+            OSError: If there is no such folder.
+        """
+        place = self.own if has_files or self._home is None else self._home
+        if place != self._at:
+            os.chdir(place)
+            self._at = place
+
+    def put(self, entries: tuple[DataEntry, ...], source: Path) -> None:
+        """Copy the data files of a bundle into the process's own folder, where they are not.
+
+        Raises:
+            OSError: If one cannot be written.
+        """
+        for entry in entries:
+            if entry.package or self._data.get(entry.path) == entry:
+                continue
+            path = self.own / entry.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / entry.path, path)
+            path.chmod(0o755 if entry.is_executable else 0o644)
+            os.utime(path, (stamp_of(entry.digest), stamp_of(entry.digest)))
+            self._data[entry.path] = entry
+            top = entry.path.partition("/")[0]
+            provide_here({top: self.own / top})
+
+    def left_behind(self) -> list[str]:
+        """Return the names of files that would be lost with the folder, the first hundred.
+
+        Those of the working folder that functions have made or written to.
+        """
+        if self._own is None:
+            return []
+        names = []
+        for name in _files(self._own):
+            entry = self._data.get(name)
+            if entry is None or not is_file(self._own / name, entry.digest, entry.size):
+                names.append(name)
+        return sorted(names)[:MOST_NAMES]
+
+    def close(self) -> None:
+        """Remove the process's own folder; a child that the process has forked leaves it."""
+        own, self._own = self._own, None
+        if own is None or os.getpid() != self._owner or self._lock is None:
+            return
+        try:
+            if self._at == own:
+                os.chdir("/")  # some systems do not remove the folder that one is in
+        except OSError:
+            pass
+        remove_tree(own)
+        path, held = self._lock
+        path.unlink(missing_ok=True)
+        self._lock = None
+        try:
+            os.close(held)
+        except OSError:  # user code has closed whatever there is
+            pass
+
+
+def _files(root: Path) -> Iterator[str]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        for name in names:
+            yield Path(folder, name).relative_to(root).as_posix()

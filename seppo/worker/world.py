@@ -1,0 +1,299 @@
+"""What one process has of its client: modules, globals, working folder, functions.
+
+A process belongs to one client and one world for life (see ``shipping.worlds``). So modules
+are imported once, by Python's own importer, from a real folder; nothing is ever swapped.
+What the client sends later only adds to it: the folder then is that of all together.
+
+What a channel does with it, in this order:
+
+    settle       once, when the client has come: the working folder
+    fits         for each chunk: whether it can run in this process at all
+    missing      for each chunk: which files to ask for before it can begin; any thread
+    add, refuse  a file has come, or cannot be had; any thread
+    enter        before each burst, in the main thread: what the function needs is in place
+    load         the function itself; runs user code
+    left_behind  between two chunks: the names of files that would be lost
+    finish       once, at the end: finalizers
+    close        once: files are removed
+
+``missing`` and ``enter`` look whether the bundle's files are still what they were: at the
+folder each time, at every file once in ``LOOK`` seconds. A cleaner that has removed some costs
+a re-send.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from seppo.errors import ProtocolError, SetupError
+from seppo.payload.bundle import environment_here
+from seppo.payload.manifest import Manifest
+from seppo.payload.outcome import Failure, is_for_us
+from seppo.payload.place import current_worker
+from seppo.payload.serialize import Buffer, load
+from seppo.payload.setup import Surroundings
+from seppo.shipping.folders import BundleCache, BundleFolder
+from seppo.shipping.worlds import Union
+from seppo.values import script
+from seppo.values.content import Content
+from seppo.worker.functions import Known
+from seppo.worker.modules import Modules
+from seppo.worker.workplace import Workplace
+
+log = logging.getLogger(__name__)
+
+LOOK = 0.25  # seconds between two looks at all files of a bundle; 0.6 ms for 300 of them
+
+
+class World:
+    """What one process has of its client. See the module for who calls what when.
+
+    Args:
+        name: The worker's name.
+        largest: The largest data file that is accepted, in bytes; None for any.
+        cache: The bundles of this host; None for those in the user's cache directory.
+    """
+
+    def __init__(
+        self, name: str = "worker", largest: int | None = None, cache: BundleCache | None = None
+    ) -> None:
+        self._name = name
+        self._largest = largest
+        self._cache = cache or BundleCache()
+        self._lock = threading.RLock()
+        self._union = Union()
+        self._folders: list[BundleFolder] = []  # the newest first; all have loaded modules
+        self._looked_at = float("-inf")
+        self._is_broken = False
+        self._entered: Known | None = None
+        self._modules = Modules()
+        self._workplace = Workplace(name, self._cache)
+        self._begun: dict[bytes, Surroundings] = {}  # by what names it
+        self._finalizers: list[Callable[[], object]] = []
+
+    def settle(self, caller: dict[str, Any] | None, domain: str | None = None) -> None:
+        """Go to the folder in which the client's functions work.
+
+        Args:
+            caller: What the client says of itself: ``domain`` and ``cwd``.
+            domain: This process's domain; where it is the caller's, so is its folder.
+        """
+        folder = None
+        if caller is not None and domain and caller.get("domain") == domain:
+            folder = str(caller.get("cwd"))
+        try:
+            self._workplace.settle(folder)
+        except OSError as error:
+            log.warning("there is no working folder: %s", error)
+
+    # --- any thread
+
+    def fits(self, known: Known) -> bool:
+        """Whether a function's modules and files can be here beside those that there are.
+
+        Which function belongs to which world is known before it is sent, but not what its
+        items turn out to need, or the calls of an executor. Where that is another version of
+        what is loaded here, only a fresh process can run it.
+        """
+        with self._lock:
+            return known is self._entered or not self._union.contradiction(self._read(known))
+
+    def missing(self, known: Known) -> tuple[bytes, ...]:
+        """Return the digests of files that a function needs and that are not here."""
+        manifest = self._read(known)
+        if known.problem is not None or not manifest.has_code:
+            return ()
+        if not self.fits(known) or self._refusal(manifest) is not None:
+            return ()
+        with self._lock:
+            if self._union.has(manifest) and not self._is_damaged():
+                return ()
+            try:
+                whole = self._union.manifest(manifest)
+                folder = self._cache.find(whole)
+                if folder is not None:
+                    broken = folder.broken()
+                    folder.close()
+                    if not broken:
+                        return ()
+                return tuple(map(bytes.fromhex, self._cache.missing(manifest)))
+            except OSError as error:
+                known.problem = _setup_failure("its files", str(error))
+                return ()
+
+    def add(self, digest: bytes, content: Buffer) -> None:
+        """Keep a file.
+
+        Raises:
+            ProtocolError: If it is another one than its digest says.
+            OSError: If it cannot be written.
+        """
+        try:
+            self._cache.add(digest.hex(), content)
+        except ValueError as error:
+            raise ProtocolError(f"a file of a bundle: {error}") from error
+
+    def refuse(self, known: Known, what: str, reason: str) -> None:
+        """Have a function fail the next time, since a file of its bundle cannot be had."""
+        known.problem = _setup_failure(what, reason)
+
+    def differences(self, manifest: bytes) -> dict[str, str]:
+        """Return the versions here that are not those of a function's caller."""
+        theirs = Manifest.from_bytes(manifest).environment
+        ours = environment_here(theirs)
+        return {name: ours[name] for name in theirs if ours[name] != theirs[name]}
+
+    # --- the main thread
+
+    def enter(self, known: Known) -> None:
+        """Have in place what a function needs: its modules, their globals, its data files."""
+        with self._lock:
+            if known is self._entered and not self._is_damaged():
+                return
+            manifest = self._read(known)
+            if known.problem is not None or self._refusal(manifest) is not None:
+                return
+            try:
+                if manifest.has_code:
+                    self.activate(manifest)
+                self._workplace.go(any(not entry.package for entry in manifest.data))
+            except OSError as error:
+                known.problem = _setup_failure("its files", str(error))
+            else:
+                self._entered = known
+
+    def activate(self, manifest: Manifest) -> None:
+        """Add the modules and files of a manifest to the world, and set its globals.
+
+        Raises:
+            OSError: If its folder cannot be made.
+        """
+        if self._is_damaged() or not self._union.has(manifest):
+            whole = self._union.manifest(manifest)
+            folder = self._cache.make(whole)
+            is_new = not self._folders or self._folders[0].path != folder.path
+            if is_new:
+                self._folders.insert(0, folder)
+            else:  # mended: what the old object knew of the lock is over
+                self._folders[0].close()
+                self._folders[0] = folder
+            for older in self._folders[1:]:
+                older.mend()
+            self._modules.lead_to(folder.code, whole)
+            self._workplace.put(manifest.data, folder.data)
+            self._union.add(manifest)
+            self._is_broken, self._looked_at = False, time.monotonic()
+        self._modules.set_values(manifest.modules)
+
+    def load(self, known: Known) -> Callable[..., Any] | Failure:
+        """Return a function, ready to be called; or why it is not. Runs user code."""
+        refusal = self._refusal(self._read(known))
+        if refusal is not None:
+            return refusal
+        if known.problem is not None:
+            problem, known.problem = known.problem, None  # the next map may do better
+            return problem
+        try:
+            return self._load(known)
+        except BaseException as error:  # user code: any module may be imported
+            if is_for_us(error):
+                raise
+            failure = Failure.of(error, skip=2)
+            return replace(failure, ends_map=isinstance(error, SetupError))
+
+    def _load(self, known: Known) -> Callable[..., Any]:
+        """Return a function that was unpickled; what is to be done before it is done."""
+        if not known.is_open:
+            found: Any = load(known.packed.packed)
+            known.content, known.func = (found, None) if type(found) is Content else (None, found)
+            known.is_open = True
+        content = known.content
+        if content is None:
+            assert known.func is not None
+            return known.func
+        around = self._begin(content)
+        if known.func is None:
+            known.func = content.load_func()
+        else:
+            content.enter()
+        if around is not None:
+            around.provide(known.func)
+        return known.func
+
+    def _begin(self, content: Content) -> Surroundings | None:
+        """Do what is to be done before a function is unpickled, unless it is done."""
+        if content.setup is None:
+            return None
+        around = self._begun.get(content.setup_key)
+        if around is None:
+            around = content.load_setup()
+            rest = content.definitions[content.early :]
+            script.call_early(partial(around.begin, current_worker() or "?"), rest)
+            self._begun[content.setup_key] = around
+            if around.finalizer is not None:
+                self._finalizers.append(around.finalizer)
+        return around
+
+    def left_behind(self) -> list[str]:
+        """Return the names of files that functions have left where they will be lost."""
+        return self._workplace.left_behind()
+
+    def finish(self) -> None:
+        """Call the finalizers; whoever calls this watches over how long they take."""
+        while self._finalizers:
+            self._finalize(self._finalizers.pop())
+
+    def _finalize(self, finalizer: Callable[[], object]) -> None:
+        try:
+            finalizer()
+        except BaseException as error:  # user code; nobody waits for it
+            if is_for_us(error):
+                raise
+            log.warning("a finalizer has failed on worker %s", current_worker(), exc_info=True)
+
+    def close(self) -> None:
+        """Remove what belongs to this process alone, and let go of what others may use."""
+        self._workplace.close()
+        for folder in self._folders:
+            folder.close()
+
+    # --- inside
+
+    def _read(self, known: Known) -> Manifest:
+        if known.manifest is None:
+            known.manifest = Manifest.from_bytes(known.packed.manifest)
+        return known.manifest
+
+    def _refusal(self, manifest: Manifest) -> Failure | None:
+        """Return why a function cannot run on this host, now or later."""
+        for entry in manifest.data:
+            if self._largest is not None and entry.size > self._largest:
+                reason = (
+                    f"it has {entry.size} bytes, and this worker takes files of up to "
+                    f"{self._largest}; start it with a larger --max-file-size"
+                )
+                return _setup_failure(f"the file {entry.path!r}", reason)
+        return None
+
+    def _is_damaged(self) -> bool:
+        """Whether files of the bundle are not what they were."""
+        if not self._folders:
+            return False
+        now = time.monotonic()
+        if not self._folders[0].is_there:
+            self._is_broken = True
+        elif now - self._looked_at >= LOOK:
+            self._looked_at = now
+            self._is_broken = any(folder.broken() for folder in self._folders)
+        return self._is_broken
+
+
+def _setup_failure(what: str, reason: str) -> Failure:
+    failure = Failure.of(SetupError(current_worker() or "?", what, reason))
+    return replace(failure, ends_map=True)
