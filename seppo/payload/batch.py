@@ -22,10 +22,12 @@ from typing import Any
 from seppo.errors import ProtocolError
 from seppo.payload.outcome import Failure, is_for_us, unsendable
 from seppo.payload.serialize import PLAIN_TYPES, Buffer, Packed, Pickler, own_modules_by_value
+from seppo.values.main import Seen
+from seppo.values.simple import Kept, are_simple
 
 WHOLE, EACH = 0, 1
 
-_READY_TYPES = PLAIN_TYPES | {Packed, Failure}
+_READY_TYPES = PLAIN_TYPES | {Packed, Failure, Kept}
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def is_plain(values: Sequence[Any]) -> bool:
     """Whether all values are of types that cannot fail to travel."""
     try:
         return PLAIN_TYPES.issuperset(map(type, values))
-    except TypeError:  # a type that cannot be hashed: its metaclass has __eq__ alone
+    except Exception:  # a type that cannot be hashed, or compared: its metaclass says how
         return False
 
 
@@ -61,13 +63,13 @@ def count_ready(values: Sequence[Any]) -> int:
             if type(value) not in _READY_TYPES:
                 break
             n += 1
-    except TypeError:  # as above
+    except Exception:  # as above
         pass
     return n
 
 
-def pack_whole(values: Any, count: int, seen: set[str] | None = None) -> Batch:
-    """Return a sized iterable packed as one object; ``seen`` gets the modules it needs."""
+def pack_whole(values: Any, count: int, seen: Seen | None = None) -> Batch:
+    """Return a sized iterable packed as one object; ``seen`` gets what it needs."""
     packed = Pickler(seen=seen).dump(values)
     return Batch(WHOLE, count, (packed.data, *packed.buffers))
 
@@ -78,7 +80,7 @@ def pack_plain(values: list[Any]) -> Batch:
 
 
 def pack_values(
-    values: Sequence[Any], name: Callable[[int], str], seen: set[str] | None = None
+    values: Sequence[Any], name: Callable[[int], str], seen: Seen | None = None
 ) -> Batch:
     """Return the values packed, in the form that suits them.
 
@@ -86,13 +88,19 @@ def pack_values(
         values: The values; a ``Failure`` among them stands for an item without a value,
             and one that is ``Packed`` already stays so.
         name: What to call the value at a position, in the error of one that cannot travel.
-        seen: Where to note the names of modules that the pickles need.
+        seen: Where to note what the pickles refer to; None if they go home.
     """
     if is_plain(values):
         return pack_plain(list(values))
     if count_ready(values) == len(values):
         # Past the lock of the user's modules: an item may hold it while its result is packed.
-        return join([v if type(v) is Packed else Packed(pickle.dumps(v, 5)) for v in values])
+        objects = [value.value if type(value) is Kept else value for value in values]
+        batch = _pack_simple(objects, seen) if len(objects) > 1 else None
+        return batch or join([_pack_ready(value, name, i) for i, value in enumerate(objects)])
+    if len(values) > 1 and are_simple(values):
+        batch = _pack_simple(list(values), seen)
+        if batch is not None:
+            return batch
     with own_modules_by_value():
         pickler = Pickler(seen=seen)
         return join(
@@ -101,6 +109,26 @@ def pack_values(
                 for i, value in enumerate(values)
             ]
         )
+
+
+def _pack_simple(objects: list[Any], seen: Seen | None) -> Batch | None:
+    """Return plain and simple values as one pickle; None if they cannot be."""
+    kinds = frozenset(map(type, objects)) - PLAIN_TYPES
+    if Packed in kinds or Failure in kinds:
+        return None
+    try:
+        packed = Pickler(seen=seen, simple=kinds).dump(objects)
+    except Exception:  # a class that cannot travel; then each is tried by itself
+        return None
+    return Batch(WHOLE, len(objects), (packed.data, *packed.buffers))
+
+
+def _pack_ready(value: Any, name: Callable[[int], str], position: int) -> Packed:
+    if type(value) is Packed:
+        return value
+    if type(value) is Failure or type(value) in PLAIN_TYPES:
+        return Packed(pickle.dumps(value, 5))
+    return pack_one(Pickler(), value, name, position)
 
 
 def pack_one(pickler: Pickler, value: Any, name: Callable[[int], str], position: int) -> Packed:
@@ -199,13 +227,6 @@ class Unpacker:
         if first == 0 and stop == self.count and type(self._whole) is list:
             return self._whole
         return list(self._whole[first:stop])
-
-    def skip_to(self, position: int) -> None:
-        """Have the value at ``position`` be the next one, also after an interruption."""
-        self.position = position
-        if self._batch.kind == EACH:
-            self._at = sum(self._table[: 2 * position : 2])
-            self._next_buffer = sum(self._table[1 : 2 * position : 2])
 
     def _load_next(self, position: int) -> Any:
         size, n_buffers = self._table[2 * position], self._table[2 * position + 1]

@@ -19,18 +19,23 @@ import os
 import platform
 import sys
 import threading
+import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from types import FunctionType
 
 from seppo.payload.capture import Captured, capture, find_quietly, take_warnings
 from seppo.payload.manifest import DataEntry, Manifest, ModuleEntry
 from seppo.payload.origin import distribution_of, facts_of, is_standard
+from seppo.payload.projects import projects_of
+from seppo.payload.state import lost_of
 
 REMEMBERED = 256  # closures
+LOOK_SHARE = 0.01  # of the caller's time, at most, to look for what does not travel
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,14 +80,19 @@ class _Closure:
     captured: dict[str, Captured]
     environment: dict[str, str]
     bundle: Bundle
+    look_at: float = 0.0  # when to look again at what the caller has set and does not travel
+    projects: tuple[tuple[str, str], ...] = ()
 
 
+_said: set[str] = set()  # what was set and does not travel, and the caller was told of
 _closures: dict[frozenset[str], _Closure] = {}
 _lock = threading.RLock()
 _NOTHING = Bundle()
 
 
-def bundle_for(seeds: Iterable[str], warn: bool = True) -> Bundle:
+def bundle_for(
+    seeds: Iterable[str], warn: bool = True, runs: Callable[[], Iterable[FunctionType]] = tuple
+) -> Bundle:
     """Return the bundle of the modules with these names and of what they import.
 
     The same object as before while nothing has changed, which costs a look at each file's
@@ -91,6 +101,7 @@ def bundle_for(seeds: Iterable[str], warn: bool = True) -> Bundle:
     Args:
         seeds: Full names; those that are not the caller's own are left to the worker.
         warn: Whether this is the caller's thread, in which warnings may be raised.
+        runs: Gives the functions that are known to run on the workers.
     """
     wanted = frozenset(seeds)
     if not wanted:
@@ -104,7 +115,8 @@ def bundle_for(seeds: Iterable[str], warn: bool = True) -> Bundle:
                 new is not None and new.imports is known.captured[name].imports
                 for name, new in captured.items()
             ):
-                return _updated(known, captured, warn)  # type: ignore[arg-type]
+                bundle = _updated(known, captured)  # type: ignore[arg-type]
+                return _told(known, runs) if warn else bundle
         found, foreign = _close(wanted)
         if known is None:
             known = _Closure(state, {}, {}, _NOTHING)
@@ -113,16 +125,19 @@ def bundle_for(seeds: Iterable[str], warn: bool = True) -> Bundle:
                 del _closures[next(iter(_closures))]
         known.state = state
         known.environment = _environment(foreign) if foreign or found else {}
-        return _updated(known, found, warn, wanted)
+        origins = {one.entry.origin for one in found.values() if one.entry.origin}
+        known.projects = projects_of(origins)
+        bundle = _updated(known, found, wanted)
+        return _told(known, runs) if warn else bundle
 
 
 def _updated(
-    known: _Closure, captured: dict[str, Captured], warn: bool, seeds: frozenset[str] | None = None
+    known: _Closure, captured: dict[str, Captured], seeds: frozenset[str] | None = None
 ) -> Bundle:
     entries = tuple(captured[name].entry for name in sorted(captured))
     known.captured = captured
     if entries != known.bundle.manifest.modules or seeds is not None:
-        manifest = Manifest(entries, environment=known.environment)
+        manifest = Manifest(entries, (), known.projects, known.environment)
         before = known.bundle.manifest
         if manifest != before or known.environment != before.environment:
             contents: dict[str, bytes | Callable[[], bytes]] = {
@@ -131,10 +146,32 @@ def _updated(
                 if found.entry.digest
             }
             known.bundle = Bundle(manifest, contents, seeds or known.bundle.seeds)
-    if warn:
-        for text in take_warnings():
-            warnings.warn(text, RuntimeWarning, stacklevel=_caller_level())
     return known.bundle
+
+
+def _told(known: _Closure, runs: Callable[[], Iterable[FunctionType]]) -> Bundle:
+    """Return a bundle, and warn the caller of what it has to know."""
+    texts = take_warnings()
+    began = time.monotonic()
+    if began >= known.look_at:
+        spent = time.thread_time()
+        texts += _lost(known, runs)
+        known.look_at = began + (time.thread_time() - spent) / LOOK_SHARE
+    for text in texts:
+        warnings.warn(text, RuntimeWarning, stacklevel=_caller_level())
+    return known.bundle
+
+
+def _lost(known: _Closure, runs: Callable[[], Iterable[FunctionType]]) -> Iterator[str]:
+    """Give, once, what the caller has set in its modules and what does not travel."""
+    states = [(name, found.state) for name, found in known.captured.items() if found.state]
+    for name, why in lost_of(states, runs):
+        if name not in _said:
+            _said.add(name)
+            yield (
+                f"{name} was set after the import, and does not travel: {why}; set it on the "
+                "workers with initializer=, or pass it to the function"
+            )
 
 
 def _caller_level() -> int:
@@ -176,20 +213,21 @@ def grown(bundle: Bundle, seeds: set[str]) -> Bundle:
     manifest = replace(
         bundle.manifest,
         modules=tuple(entries),
-        grown_from=bundle.manifest.digest if bundle.manifest.modules else "",
+        distributions=_together(bundle.manifest, more.manifest),
         environment={**more.manifest.environment, **bundle.manifest.environment},
     )
     contents = {**more.contents, **bundle.contents}
     return Bundle(manifest, contents, bundle.seeds | seeds, set(seeds))
 
 
+def _together(one: Manifest, other: Manifest) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted({**dict(other.distributions), **dict(one.distributions)}.items()))
+
+
 def renewed(bundle: Bundle, seeds: Iterable[str]) -> Bundle:
     """Return the bundle for more modules, all as they are now; the same one if it is."""
     new = bundle_for(bundle.seeds.union(seeds))
-    if new.manifest.digest == bundle.manifest.digest:
-        return bundle
-    manifest = replace(new.manifest, grown_from=bundle.manifest.digest)
-    return replace(new, manifest=manifest)
+    return bundle if new.manifest.digest == bundle.manifest.digest else new
 
 
 def with_more(
@@ -197,22 +235,23 @@ def with_more(
     modules: Iterable[ModuleEntry],
     data: Iterable[DataEntry],
     contents: dict[str, bytes | Callable[[], bytes]],
-    cleanup: bool,
 ) -> Bundle:
     """Return a bundle with files that the caller names."""
     forced = tuple(modules)
     entries = {entry.name: entry for entry in (*forced, *bundle.manifest.modules)}
     environment = dict(bundle.manifest.environment)
+    distributions = dict(bundle.manifest.distributions)
     for entry in forced:  # its distribution need not be there
         distribution = distribution_of(entry.name, entry.origin)
         if distribution is not None:
             environment.pop(distribution.name, None)
+            distributions[distribution.name] = distribution.version
     manifest = replace(
         bundle.manifest,
         environment=environment,
+        distributions=tuple(sorted(distributions.items())),
         modules=tuple(entries[name] for name in sorted(entries)),
         data=tuple(sorted(data, key=lambda entry: (entry.package, entry.path))),
-        cleanup=cleanup,
     )
     return Bundle(manifest, {**contents, **bundle.contents}, bundle.seeds)
 

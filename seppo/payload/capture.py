@@ -21,32 +21,28 @@ map, in a process that writes no bytecode caches, is not noticed and travels.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib.util
 import marshal
 import os
-import pickle
 import sys
 import threading
 import time
-import types
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, SourceFileLoader
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from seppo.payload.imports import Names, candidates, names_of
+from seppo.payload.imports import candidates
 from seppo.payload.manifest import CODE, ELSEWHERE, NAMESPACE, SOURCE, ModuleEntry
 from seppo.payload.origin import facts_of, is_own, is_standard
+from seppo.payload.state import State
 
 LOOK_SECONDS = 0.002  # seconds in which a file is not looked at again: many calls in a row
 
-MOST_PARTS = 1000  # of a list or dict that travels as a module's global
-
-_PLAIN = (int, float, complex, bool, str, bytes, type(None))
+HEADER = 16  # bytes before the code in a file of bytecode
 
 
 def _process_began() -> int:
@@ -72,13 +68,13 @@ class Captured:
         entry: What the bundle says of it.
         content: Its file; empty for none.
         imports: Full names of what it may import.
-        names: What its own code does with its globals.
+        state: What its own code does with its globals, and what others have done.
     """
 
     entry: ModuleEntry
     content: bytes = b""
     imports: tuple[str, ...] = ()
-    names: Names = field(default_factory=Names)
+    state: State | None = None
 
 
 @dataclass
@@ -92,7 +88,6 @@ class _Memory:
     stamp: tuple[int, int] | None
     facts: dict[str, Any] | None  # the module's namespace
     looked_at: float = 0.0  # when its file was looked at last
-    n_usual: int = -1  # how many globals it had when none was set from outside
     told: bytes | None = None  # the content of the file that the caller was warned of
 
 
@@ -141,6 +136,14 @@ def capture(name: str) -> Captured | None:
         return _capture_loaded(name, module, facts)
 
 
+def _with_values(captured: Captured) -> Captured:
+    """Return a module with the globals that were set from outside since it was loaded."""
+    values = captured.state.values() if captured.state is not None else ()
+    if not values:
+        return captured
+    return replace(captured, entry=replace(captured.entry, values=values))
+
+
 def _recall(name: str, known: _Memory) -> Captured | None:
     """Return what was captured, if it still is what is loaded, or would be."""
     now = time.monotonic()
@@ -157,7 +160,7 @@ def _recall(name: str, known: _Memory) -> Captured | None:
             with _lock:
                 _look_again(name, known)
     if known.facts is not None:
-        return _with_values(known)
+        return _with_values(known.captured)
     return known.captured
 
 
@@ -271,13 +274,13 @@ def _remember(
         entry,
         content,
         candidates(code, package) if code is not None else (),
-        names_of(code) if code is not None else Names(),
+        State(name, code, facts if module is not None else None) if code is not None else None,
     )
     if warning:
         _untold.append(warning)
     known = _Memory(captured, module, spec, file, stamp, facts if module is not None else None)
     _memory[name] = known
-    return _with_values(known) if module is not None else captured
+    return _with_values(captured)
 
 
 def _read(
@@ -287,7 +290,7 @@ def _read(
     loader = facts.get("__loader__")
     if file.endswith(".pyc"):
         code = _cached_code(file)[0]
-        return (marshal.dumps(code) if code is not None else None), CODE, ""
+        return (_as_file(code) if code is not None else None), CODE, ""
     try:
         with open(file, "rb") as source:
             changed = os.fstat(source.fileno()).st_ctime_ns
@@ -304,7 +307,7 @@ def _read(
     if cached is not None and (is_current or not _agrees(facts, cached)):
         cached = None
     if cached is not None and not (agrees and sys.dont_write_bytecode):
-        return marshal.dumps(cached), CODE, _edited(name, file)
+        return _as_file(cached), CODE, _edited(name, file)
     if agrees:
         return content, SOURCE, ""
     lost = _edited(name, file).partition(";")[0]
@@ -327,9 +330,14 @@ def _from_loader(name: str, loader: Any) -> bytes | None:
     return source.encode() if isinstance(source, str) else None
 
 
+def _as_file(code: CodeType) -> bytes:
+    """Return code as a file that Python imports without its source."""
+    return importlib.util.MAGIC_NUMBER + bytes(HEADER - 4) + marshal.dumps(code)
+
+
 def _code(content: bytes, kind: str, file: str, cache: str) -> CodeType | None:
     if kind == CODE:
-        code = marshal.loads(content)
+        code = marshal.loads(content[HEADER:])
         return code if isinstance(code, CodeType) else None
     cached, is_current = _cached_code(cache, file) if cache else (None, False)
     if is_current:
@@ -346,7 +354,7 @@ def _cached_code(path: str, source: str = "") -> tuple[CodeType | None, bool]:
         data = Path(path).read_bytes()
         if data[:4] != importlib.util.MAGIC_NUMBER:
             return None, False
-        code = marshal.loads(data[16:])
+        code = marshal.loads(data[HEADER:])
         if not isinstance(code, CodeType):
             return None, False
         if not source:
@@ -391,58 +399,6 @@ def _loaded_codes(facts: dict[str, Any], filename: str) -> Iterator[CodeType]:
                 and function.__code__.co_filename in (filename, facts.get("__file__"))
             ):
                 yield function.__code__
-
-
-# --- globals that somebody has set
-
-
-def _with_values(known: _Memory) -> Captured:
-    """Return a module with the globals that were set from outside since it was loaded.
-
-    These are constants that have another value now, and names that the module's own code
-    never binds. What it binds in its functions is its state, which is not ours to send,
-    and so may be whatever a list or a dict of it holds.
-    """
-    captured, facts = known.captured, known.facts
-    assert facts is not None
-    values = {}
-    for name, literal in captured.names.literals:
-        value = facts.get(name, literal)
-        is_same = value is literal or (type(value) is type(literal) and value == literal)
-        if not is_same and not (value != value and literal != literal) and is_plain_data(value):
-            values[name] = value
-    bound = captured.names.bound
-    if bound is not None and len(facts) != known.n_usual:
-        found = [
-            (name, value)
-            for name, value in list(facts.items())
-            if name not in bound and not name.startswith("__") and facts_of(value) is None
-        ]
-        known.n_usual = -1 if found else len(facts)
-        values.update({name: value for name, value in found if is_plain_data(value)})
-    if not values:
-        return captured
-    packed = tuple((name, pickle.dumps(values[name], 5).hex()) for name in sorted(values))
-    return replace(captured, entry=replace(captured.entry, values=packed))
-
-
-def is_plain_data(value: Any, depth: int = 4) -> bool:
-    """Whether a value consists of numbers, texts and paths alone, and is not large.
-
-    >>> is_plain_data({"a": [1, None]}), is_plain_data(print), is_plain_data({1, 2})
-    (True, False, False)
-    """
-    kind = type(value)
-    if kind in _PLAIN:
-        return True
-    if depth == 0:
-        return False
-    if kind in (argparse.Namespace, types.SimpleNamespace):
-        value, kind = vars(value), dict
-    if kind in (list, tuple, dict):
-        parts = [*value.keys(), *value.values()] if kind is dict else value
-        return len(parts) <= MOST_PARTS and all(is_plain_data(part, depth - 1) for part in parts)
-    return isinstance(value, PurePath)
 
 
 def _renew_lock() -> None:

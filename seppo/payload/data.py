@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from seppo.payload import importer
-
 _here: dict[str, Path] = {}  # of maps that run in this process, by name
 
 
 def provide_here(paths: dict[str, Path]) -> None:
-    """Have ``data_path`` find these files in this process: a map runs serially."""
+    """Have ``data_path`` find these files in this process."""
     _here.update(paths)
 
 
 def data_path(name: str) -> Path:
     """Return where a file or directory that ``depends=`` named lies.
 
-    On a worker it is a copy in the working directory of the map's code; in the caller's
-    process, where a map runs without workers, it is the original.
+    On a worker it is a copy in a folder of the worker's own; in the caller's process, where a
+    map runs without workers, it is the original.
 
     Args:
         name: Its name, without the folders that it lay in; of a file in a directory that
@@ -26,16 +24,11 @@ def data_path(name: str) -> Path:
 
     Raises:
         FileNotFoundError: If no map that runs here has named it.
-        ValueError: If the name leads out of the working directory.
+        ValueError: If the name leads out of that folder.
     """
     parts = PurePosixPath(name).parts
     if not parts or ".." in parts or PurePosixPath(name).is_absolute():
         raise ValueError(f"{name!r} is not the name of a file in depends=")
-    modules = importer.entered()
-    if modules is not None and modules.manifest.data:
-        path = modules.work.joinpath(*parts)
-        if path.exists():
-            return path
     if parts[0] in _here:
         path = _here[parts[0]].joinpath(*parts[1:])
         if path.exists():

@@ -11,23 +11,19 @@ still good is looked up each time.
 
 from __future__ import annotations
 
-import hashlib
 import operator
 import os
-import pickle
 import sys
 import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from seppo.errors import SerializationError
-from seppo.payload import importer
 from seppo.payload.bundle import (
     Bundle,
     bundle_for,
@@ -37,13 +33,14 @@ from seppo.payload.bundle import (
     with_more,
 )
 from seppo.payload.capture import lost_modules
-from seppo.payload.serialize import PLAIN_TYPES, Packed, dump
-from seppo.payload.setup import Setup
+from seppo.payload.serialize import PLAIN_TYPES, Packed, load, own_modules_by_value
+from seppo.payload.setup import Setup, SetupFacts
+from seppo.values.content import Content
+from seppo.values.definitions import Collector, Defined, Refused, combined, digest_of
+from seppo.values.main import Seen
 
 REMEMBERED = 64  # functions
 SHARED_FROM = 1 << 20  # bytes; a function from this size on reaches each host once
-PIECE = 8 << 20  # bytes that one thread hashes at a time
-HASHERS = 4  # threads
 LOADED = 256  # functions of single calls
 LARGEST_REMEMBERED = 1 << 20  # bytes of one packed function
 
@@ -57,14 +54,18 @@ class PackedFunction:
         packed: The content.
         manifest: What the bundle consists of, as it travels; empty for no bundle.
         bundle: The bundle itself, where it comes from.
-        has_setup: Whether something is to be done before and after.
+        setup: What is to be done before and after.
+        content: What the pickle holds; None where it is the function's own.
+        defined: What it finds in ``__main__``.
     """
 
     digest: bytes
     packed: Packed
     manifest: bytes = b""
     bundle: Bundle = field(default_factory=Bundle, compare=False, repr=False)
-    has_setup: bool = field(default=False, compare=False)
+    setup: SetupFacts = field(default=SetupFacts(), compare=False)
+    content: Content | None = field(default=None, compare=False, repr=False)
+    defined: Defined = field(default_factory=Defined, compare=False, repr=False)
 
 
 _Memory = tuple["weakref.ref[Any]", list[Any], frozenset[str], PackedFunction]
@@ -73,6 +74,7 @@ _Memory = tuple["weakref.ref[Any]", list[Any], frozenset[str], PackedFunction]
 # stays its own), what else its pickle depends on, the modules that it needs, and the pickle.
 _remembered: OrderedDict[int, _Memory] = OrderedDict()
 _lock = threading.Lock()
+_loaded: dict[bytes, tuple[Any, Callable[..., Any]]] = {}  # of single calls, by pickle
 
 
 def pack_function(func: Callable[..., Any], setup: Setup | None = None) -> PackedFunction:
@@ -95,15 +97,17 @@ def pack_function(func: Callable[..., Any], setup: Setup | None = None) -> Packe
         if found is not None:
             reference, before, seeds, packed_function = found
             if len(before) == len(parts) and all(map(operator.is_, before, parts)):
-                bundle = bundle_for(seeds)
+                bundle = bundle_for(seeds, runs=partial(_functions_run, func))
                 if bundle is not packed_function.bundle:
-                    packed_function = _with_bundle(packed_function.packed, bundle)
+                    packed_function = _with_bundle(packed_function, bundle)
                 with _lock:
                     _remembered[id(func)] = (reference, parts, seeds, packed_function)
                     _remembered.move_to_end(id(func))
                 return packed_function
-    packed, seeds = _dump(func, f"the function {_name(func)}")
-    packed_function = _with_bundle(packed, bundle_for(seeds))
+    content, defined, seeds = _pack(func)
+    bundle = bundle_for(seeds, runs=partial(_functions_run, func))
+    packed_function = _with_content(content, defined, bundle)
+    packed = packed_function.packed
     if parts is not None and packed.nbytes <= LARGEST_REMEMBERED:
         reference = weakref.ref(func, partial(_forget, id(func)))
         with _lock:
@@ -120,86 +124,108 @@ def _forget(number: int, reference: weakref.ref[Any]) -> None:
         _remembered.pop(number, None)
 
 
-def _dump(obj: Any, what: str) -> tuple[Packed, frozenset[str]]:
-    """Return an object packed, and the names of the modules that it needs."""
+def _pack(
+    func: Callable[..., Any], setup: Setup | None = None
+) -> tuple[Content, Defined, frozenset[str]]:
+    """Return a function packed, what it finds in ``__main__``, and names of modules it needs."""
     lost = len(lost_modules())
     try:
-        seen: set[str] = set()
-        packed = dump(obj, seen)
-        bundle_for(seen, warn=False)
+        packed = _pack_once(func, setup)
+        bundle_for(packed[2], warn=False)
         if len(lost_modules()) != lost:  # some of these modules must go by value
-            seen = set()
-            packed = dump(obj, seen)
+            packed = _pack_once(func, setup)
     except BaseException as error:  # user code, which must not end our thread
         if isinstance(error, KeyboardInterrupt):
             raise
+        what = f"the function {_name(func)}" + (", or its setup," if setup is not None else "")
+        if isinstance(error, Refused):
+            what, error = f"{error.name!r}, which {what} needs,", error.problem
         raise SerializationError(
             what,
             f"{type(error).__name__}: {error}",
             "make what cannot be pickled (a lock, a socket, a database connection) inside "
             "the function",
         ) from error
-    return packed, frozenset(seen)
+    return packed
 
 
-def _with_bundle(packed: Packed, bundle: Bundle) -> PackedFunction:
-    manifest = bundle.manifest
-    digest = _digest(packed)
+def _pack_once(
+    func: Callable[..., Any], setup: Setup | None
+) -> tuple[Content, Defined, frozenset[str]]:
+    modules: set[str] = set()
+    collector = Collector(modules)
+    around, key = None, b""
+    with own_modules_by_value():
+        if setup is not None:
+            pickler, seen = collector.pickler()
+            around = pickler.dump(setup.surroundings())
+            collector.add(seen)
+            collector.mark_early()
+            key = digest_of(around)
+        pickler, seen = collector.pickler()
+        packed = pickler.dump(func)
+        collector.add(seen)
+        defined = collector.result()
+    if setup is not None:
+        early = (definition.key for definition in defined.definitions[: defined.early])
+        key = combined([key, *early])
+    return Content.of(packed, defined, around, key), defined, frozenset(modules)
+
+
+def _with_content(content: Content, defined: Defined, bundle: Bundle) -> PackedFunction:
+    """Return a function packed; one that needs nothing else is its own pickle."""
+    if content.setup is None and not content.definitions and not content.absent:
+        return _with_bundle(PackedFunction(b"", content.func), bundle)
+    return _with_bundle(
+        PackedFunction(b"", content.pack(), content=content, defined=defined), bundle
+    )
+
+
+def _with_bundle(function: PackedFunction, bundle: Bundle) -> PackedFunction:
+    """Return a function with another bundle."""
+    manifest, content = bundle.manifest, function.content
+    digest = digest_of(function.packed) if content is None else content.digest()
     if manifest.modules or manifest.data:
-        digest = hashlib.sha256(digest + bytes.fromhex(manifest.digest)).digest()
-    return PackedFunction(digest, packed, manifest.to_bytes(), bundle)
+        digest = combined([digest, bytes.fromhex(manifest.digest)])
+    return replace(function, digest=digest, manifest=manifest.to_bytes(), bundle=bundle)
 
 
 def _pack_with(func: Callable[..., Any], setup: Setup) -> PackedFunction:
-    """Return a function packed with what it is to find, and what is to be done around it.
-
-    All in one pickle: functions of ``__main__`` then share their globals on the worker, so
-    that what the initializer sets there is seen by the function.
-    """
-    packed, seeds = _dump(setup.equip(func), f"the function {_name(func)}, or its setup,")
-    bundle = bundle_for(seeds | setup.depends.seeds)
+    """Return a function packed with what it is to find, and what is to be done around it."""
+    content, defined, seeds = _pack(func, setup)
+    runs = partial(_functions_run, func, setup.initializer)
+    bundle = bundle_for(seeds | setup.depends.seeds, runs=runs)
     depends = setup.depends
     if depends.modules or depends.data:
-        bundle = with_more(bundle, depends.modules, depends.data, depends.contents, setup.cleanup)
-    return replace(_with_bundle(packed, bundle), has_setup=True)
+        bundle = with_more(bundle, depends.modules, depends.data, depends.contents)
+    facts = setup.facts(content.setup_key)
+    return replace(_with_content(content, defined, bundle), setup=facts)
 
 
-def grow(function: PackedFunction, seeds: set[str]) -> PackedFunction:
-    """Return a function whose bundle has, besides, what items of these modules need."""
+def grow(function: PackedFunction, seen: Seen) -> PackedFunction:
+    """Return a function with what items need besides: modules, and what ``__main__`` defines."""
+    if seen.names <= function.defined.names:
+        return _grow_bundle(function, seen.modules)
+    modules = set(seen.modules)
+    collector = Collector(modules, function.defined)
+    with own_modules_by_value():
+        collector.add_leniently(seen)
+        defined = collector.result()
+    before = function.content or Content(function.packed)
+    content = Content.of(before.func, defined, before.setup, before.setup_key)
+    made = replace(_with_content(content, defined, function.bundle), setup=function.setup)
+    return _grow_bundle(made, modules)
+
+
+def _grow_bundle(function: PackedFunction, seeds: set[str]) -> PackedFunction:
     bundle = grown(function.bundle, seeds)
-    if bundle is function.bundle:
-        return function
-    return replace(_with_bundle(function.packed, bundle), has_setup=function.has_setup)
+    return function if bundle is function.bundle else _with_bundle(function, bundle)
 
 
 def renew(function: PackedFunction, seeds: Iterable[str]) -> PackedFunction:
     """Return a function whose bundle is as modules are now, and has those of these names."""
     bundle = renewed(function.bundle, seeds)
-    return function if bundle is function.bundle else _with_bundle(function.packed, bundle)
-
-
-def _digest(packed: Packed) -> bytes:
-    """Return SHA-256 over the digests of the content's pieces.
-
-    Pieces, because hashing 200 MB takes as long as sending them: several threads do it,
-    side by side.
-    """
-    pieces = [memoryview(packed.data)]
-    for buffer in packed.buffers:
-        view = memoryview(buffer).cast("B")
-        pieces += [view[at : at + PIECE] for at in range(0, len(view), PIECE)]
-    if len(pieces) == 1:
-        return hashlib.sha256(packed.data).digest()
-    try:
-        with ThreadPoolExecutor(min(len(pieces), HASHERS)) as pool:
-            digests = list(pool.map(_digest_of_piece, pieces))
-    except RuntimeError:  # the main thread has ended: others may go on, but none may start
-        digests = list(map(_digest_of_piece, pieces))
-    return hashlib.sha256(b"".join(digests)).digest()
-
-
-def _digest_of_piece(piece: memoryview) -> bytes:
-    return hashlib.sha256(piece).digest()
+    return function if bundle is function.bundle else _with_bundle(function, bundle)
 
 
 def _name(func: Callable[..., Any]) -> str:
@@ -207,16 +233,17 @@ def _name(func: Callable[..., Any]) -> str:
 
 
 def load_function(data: bytes) -> Callable[..., Any]:
-    """Return the function in a pickle; the same one for the same pickle, while remembered.
-
-    Remembered with the modules of the bundle: in another one it is another function.
-    """
-    known = importer.cache()
-    func: Callable[..., Any] | None = known.get(data)
-    if func is None:
-        func = known[data] = pickle.loads(data)
-        if len(known) > LOADED:
-            del known[next(iter(known))]
+    """Return the function in a pickle; the same one for the same pickle, while remembered."""
+    found = _loaded.get(data)
+    if found is None:
+        content = load(Packed(data))
+        func = content.load_func() if type(content) is Content else content
+        found = _loaded[data] = (content, func)
+        if len(_loaded) > LOADED:
+            del _loaded[next(iter(_loaded))]
+    content, func = found
+    if type(content) is Content:
+        content.enter()
     return func
 
 
@@ -299,6 +326,32 @@ def _global_names(code: CodeType) -> tuple[str, ...]:
         if isinstance(constant, CodeType):
             names.update(dict.fromkeys(_global_names(constant)))
     return tuple(names)
+
+
+def _functions_run(*functions: Any) -> Iterable[FunctionType]:
+    """Return functions that run on the workers: these, and those by value that they refer to."""
+    found: dict[int, FunctionType] = {}
+    todo = list(functions)
+    while todo:
+        func = todo.pop()
+        while type(func) is partial:
+            func = func.func
+        if type(func) is MethodType:
+            func = func.__func__
+        if type(func) is FunctionType and id(func) not in found:
+            found[id(func)] = func
+            if not _goes_by_value(func.__module__):
+                continue  # its module is looked at
+            todo += (func.__globals__.get(name) for name in _global_names(func.__code__))
+            todo += (cell.cell_contents for cell in func.__closure__ or () if _has_contents(cell))
+    return found.values()
+
+
+def _has_contents(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
 
 
 def _renew_lock() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dis
+import inspect
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,13 +15,24 @@ _OPS = {
     dis.opmap[name]: name
     for name in (
         "IMPORT_NAME", "LOAD_CONST", "LOAD_SMALL_INT", "STORE_NAME", "DELETE_NAME",
-        "STORE_GLOBAL", "DELETE_GLOBAL",
+        "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD",
+        "STORE_ATTR",
     )
     if name in dis.opmap
 }  # fmt: skip
 _EXTENDED = dis.opmap["EXTENDED_ARG"]
+_STORE_ATTR = dis.opmap["STORE_ATTR"]
 _IMPORT = dis.opmap["IMPORT_NAME"]
 _GLOBAL = {dis.opmap["STORE_GLOBAL"], dis.opmap["DELETE_GLOBAL"]}
+_LOOKS = frozenset({"LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD", "LOAD_GLOBAL"})
+# These keep a flag in the lowest bit.
+_FLAGGED = {"LOAD_GLOBAL"} if sys.version_info >= (3, 11) else set()
+_FLAGGED |= {"LOAD_ATTR"} if sys.version_info >= (3, 12) else set()
+
+_NO_STEPS = frozenset({"PUSH_NULL", "PRECALL", "CACHE", "NOP", "EXTENDED_ARG"})
+
+UNBOUND = object()  # in place of a constant
+
 # Code that names one of these may bind whatever it likes.
 _MAGIC = frozenset({"globals", "exec", "vars", "setattr", "__dict__", "modules"})
 # Calls that import what a text names.
@@ -44,7 +57,7 @@ def _instructions(code: CodeType) -> Iterator[tuple[str, Any]]:
         elif name == "LOAD_SMALL_INT":
             yield "LOAD_CONST", high | low
         else:
-            yield name, code.co_names[high | low]
+            yield name, code.co_names[(high | low) >> (name in _FLAGGED)]
         high = 0
 
 
@@ -124,15 +137,21 @@ def _texts_to_import(code: CodeType) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Names:
-    """What a module's own code does with its globals.
+    """What a module's own code does with its globals, or a class body with its names.
 
     Attributes:
         literals: Those that are bound once, at top level, to a constant; with the constant.
         bound: All that it binds; None if that cannot be told.
+        setters: Those that functions set without a look at them before, with the constant
+            that the top level binds them to (``UNBOUND`` if it does not), and the names of
+            these functions.
+        classes: The classes that are made at top level, by name.
     """
 
     literals: tuple[tuple[str, Any], ...] = ()
     bound: frozenset[str] | None = None
+    setters: tuple[tuple[str, Any, frozenset[str]], ...] = ()
+    classes: tuple[tuple[str, Names], ...] = ()
 
 
 def names_of(code: CodeType) -> Names:
@@ -150,30 +169,115 @@ def names_of(code: CodeType) -> Names:
             if constant:
                 literals[value] = constant[0]
         constant = [value] if op == "LOAD_CONST" else []
-    inside = set(_globals_inside(code))
-    once = tuple(
-        (name, value)
+    set_by = dict(_globals_inside(code))
+    once = {
+        name: value
         for name, value in literals.items()
-        if times[name] == 1
-        and name not in inside
-        and not name.startswith("__")
-        and not isinstance(value, CodeType)
+        if times[name] == 1 and not name.startswith("__") and not isinstance(value, CodeType)
+    }
+    constants = tuple((name, value) for name, value in once.items() if name not in set_by)
+    classes = tuple(
+        (inner.co_name, names_of(inner)) for inner in _inside(code) if not _is_function(inner)
     )
     has_star = any("*" in names for _, _, names in imports_of(code))
     if has_star or _MAGIC & set(_all_names(code)):
-        return Names(once)
-    return Names(once, frozenset(times) | inside)
+        return Names(constants, classes=classes)
+    setters = tuple(
+        (name, once.get(name, UNBOUND), frozenset(setters))
+        for name, setters in set_by.items()
+        if setters and (name in once or name not in times)
+    )
+    return Names(constants, frozenset(times) | set(set_by), setters, classes)
 
 
-def _globals_inside(code: CodeType) -> Iterator[str]:
-    """Give the globals that functions in a piece of code bind."""
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            if _GLOBAL & set(constant.co_code[::2]):
-                for op, value in _instructions(constant):
-                    if op.endswith("_GLOBAL"):
-                        yield value
-            yield from _globals_inside(constant)
+def _globals_inside(code: CodeType) -> Iterator[tuple[str, set[str]]]:
+    """Give the globals that functions in a piece of code bind, and the names of these.
+
+    No names where one of them looks at the global before: that is a cache, or a counter.
+    """
+    found: dict[str, set[str] | None] = {}
+    for function in _all_inside(code):
+        if not _GLOBAL & set(function.co_code[::2]):
+            continue
+        first: dict[str, str] = {}
+        bound = set()
+        for op, value in _instructions(function):
+            if op.endswith("_GLOBAL"):
+                first.setdefault(value, op)
+                if op != "LOAD_GLOBAL":
+                    bound.add(value)
+        for name in bound:
+            known = found.setdefault(name, set())
+            if known is not None and first[name] == "STORE_GLOBAL":
+                known.add(function.co_name)
+            else:
+                found[name] = None
+    for name, functions in found.items():
+        yield name, functions or set()
+
+
+def attributes_of(code: CodeType) -> dict[str, Any]:
+    """Return the attributes that code sets; with the constant, for one set once and so.
+
+    >>> attributes_of(compile("a.b = 1; a.c = d; a.e = 1; a.e = 2", "", "exec"))["b"]
+    1
+    """
+    found: dict[str, Any] = {}
+    for each in (code, *_all_inside(code)):
+        if _STORE_ATTR not in each.co_code[::2]:
+            continue
+        recent: list[tuple[str, Any]] = [("", None)] * 2
+        for op, value in _instructions(each):
+            if op == "STORE_ATTR":
+                is_constant = value not in found and recent[0][0] == "LOAD_CONST"
+                found[value] = recent[0][1] if is_constant else UNBOUND
+            recent = [recent[1], (op, value)]
+    return found
+
+
+def references_of(code: CodeType) -> frozenset[str]:
+    """Return the names that code looks up, as a global or as an attribute.
+
+    >>> sorted(references_of(compile("x = a.b; y = f()", "", "exec")))
+    ['a', 'b', 'f']
+    """
+    found: set[str] = set()
+    for each in (code, *_all_inside(code)):
+        if _is_function(each):
+            found.update(each.co_names)
+        else:
+            found.update(value for op, value in _instructions(each) if op in _LOOKS)
+    return frozenset(found)
+
+
+def made_without_arguments(code: CodeType) -> set[tuple[str, str]]:
+    """Return the names that a module binds to what is called without arguments, and to what.
+
+    >>> made_without_arguments(compile("a = B(); c = D(1)", "", "exec"))
+    {('a', 'B')}
+    """
+    found = set()
+    steps = [each for each in dis.get_instructions(code) if each.opname not in _NO_STEPS]
+    for load, call, store in zip(steps, steps[1:], steps[2:], strict=False):
+        is_call = call.opname.startswith("CALL") and not call.arg
+        if load.opname == "LOAD_NAME" and is_call and store.opname == "STORE_NAME":
+            found.add((store.argval, load.argval))
+    return found
+
+
+def _inside(code: CodeType) -> Iterator[CodeType]:
+    return (constant for constant in code.co_consts if isinstance(constant, CodeType))
+
+
+def _all_inside(code: CodeType) -> Iterator[CodeType]:
+    for constant in _inside(code):
+        yield constant
+        yield from _all_inside(constant)
+
+
+def _is_function(code: CodeType) -> bool:
+    """Whether code is a function's, not that of a module or the body of a class."""
+    return bool(code.co_flags & inspect.CO_OPTIMIZED)
 
 
 def _all_names(code: CodeType) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A module, or a file beside one, that is missing on a worker: where, and what helps."""
+"""What a worker says of modules and files, in the caller's terms: where, and what helps."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 from seppo.payload.capture import find_quietly
 from seppo.payload.origin import Distribution, distribution_of, facts_of, is_own, is_standard
 
-# Of a file in a bundle's code folder, see folder.py: where it would lie beside the modules.
-_BESIDE = re.compile(r"[/\\]seppo-[^/\\]*[/\\]bundles[/\\]\d+[/\\]code[/\\](.+)")
+# Of a file in a bundle's code folder, see shipping/folders.py: where it lies beside modules.
+_BESIDE = re.compile(r"[/\\]bundles[/\\][0-9a-f]{64}[/\\]code[/\\](.+)")
+_IN_TRACEBACK = re.compile(r'File "[^"\n]*[/\\]bundles[/\\][0-9a-f]{64}[/\\]code[/\\]([^"\n]+)"')
 
 
 def explain_missing(error: BaseException, worker: str) -> None:
@@ -29,6 +30,18 @@ def explain_missing(error: BaseException, worker: str) -> None:
     text = f"{text} on worker {worker}: {_advice(error.name)}"
     error.args = (text,)
     error.msg = text
+
+
+def with_own_files(text: str) -> str:
+    """Return a worker's traceback with the caller's own files in place of those of a bundle."""
+    return _IN_TRACEBACK.sub(_own_file, text)
+
+
+def _own_file(found: re.Match[str]) -> str:
+    parts = re.split(r"[/\\]", found[1].removesuffix(".py"))
+    name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    file = _file_of(name)
+    return f'File "{file}"' if file is not None else found[0]
 
 
 def _explain_file(error: FileNotFoundError, worker: str) -> None:

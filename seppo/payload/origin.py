@@ -120,11 +120,11 @@ def distribution_of(name: str, file: str) -> Distribution | None:
     relative = path.relative_to(root).as_posix()
     if relative.endswith(".pyc"):
         relative = relative[:-1]
-    candidates = _metadata_in(str(root))
+    candidates = metadata_in(str(root))
     fitting = [entry for entry in candidates if _is_alike(entry.stem.partition("-")[0], top)]
     for entry in (*fitting, *(entry for entry in candidates if entry not in fitting)):
         if _lists(entry, relative, top):
-            return _distribution(entry)
+            return read_distribution(entry)
     if root.name == "dist-packages" and root.parts[1:2] == ("usr",):
         return Distribution(top, "?")  # the system's package manager keeps its own lists
     return None
@@ -139,7 +139,8 @@ def _normal(name: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _metadata_in(root: str) -> tuple[Path, ...]:
+def metadata_in(root: str) -> tuple[Path, ...]:
+    """Return the folders of metadata that lie in a folder for ``sys.path``."""
     try:
         entries = sorted(Path(root).iterdir())
     except OSError:
@@ -168,9 +169,13 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _distribution(metadata: Path) -> Distribution:
+def read_distribution(metadata: Path) -> Distribution:
+    """Return what a folder of metadata is of."""
     name, _, version = metadata.stem.partition("-")
-    found = re.search(r"^Name: *(\S+)", _text(metadata / "METADATA")[:2000], re.MULTILINE)
+    text = (_text(metadata / "METADATA") or _text(metadata / "PKG-INFO"))[:2000]
+    found = re.search(r"^Name: *(\S+)", text, re.MULTILINE)
     if found:
         name = found[1]
-    return Distribution(name, re.sub(r"-py\d.*$", "", version) or "?")
+    told = re.search(r"^Version: *(\S+)", text, re.MULTILINE)
+    version = re.sub(r"-py\d.*$", "", version) or (told[1] if told else "?")
+    return Distribution(name, version)

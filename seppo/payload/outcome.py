@@ -1,28 +1,36 @@
 """What became of an item that has no value: the exception, caught where it ran.
 
 A value travels as itself; a ``Failure`` stands for the exception of one item. The
-exception's pickle is tried out on the worker, so that what cannot travel is known there
-and goes as text.
+exception's pickle is tried out on the worker. So what cannot travel is known there: it is
+left out of the exception, or, where the exception's text would not survive that, the whole
+goes as text.
 """
 
 from __future__ import annotations
 
 import pickle
+import re
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 
 from seppo.errors import RemoteError, RemoteTraceback, SerializationError
 from seppo.payload import place
-from seppo.payload.missing import explain_missing
+from seppo.payload.missing import explain_missing, with_own_files
 from seppo.payload.serialize import dump_whole
+from seppo.values.exceptions import add_note
+from seppo.values.salvage import dump_in_pieces
+
+_ADDRESS = re.compile("0x[0-9a-f]+")  # of an object in memory, in its repr
 
 MAX_TEXT = 20_000  # characters of an exception's text or traceback that travel
 
 
 class Interrupted(BaseException):
-    """Raised in user code by the handler of our signal: the item is not wanted any more."""
+    """Raised in user code by the handler of our signal: the process ends with this item."""
 
 
 def is_for_us(error: BaseException) -> bool:
@@ -69,19 +77,11 @@ class Failure:
             error: The exception, with its traceback.
             skip: How many of the outermost frames are ours and not worth showing.
         """
-        pickled, why = None, ""
-        try:
-            pickled = dump_whole(error)
-            again = pickle.loads(pickled)
-            if type(again).__qualname__ != type(error).__qualname__:
-                pickled, why = None, f"it comes back as {type(again).__qualname__}"
-        except BaseException as problem:  # user code: a constructor may raise anything
-            if is_for_us(problem):
-                raise
-            pickled, why = None, f"{type(problem).__name__}: {_text_of(problem)}"
+        text = _text_of(error)
+        pickled, why = _pack(error, text)
         return cls(
             type_name=f"{type(error).__module__}.{type(error).__qualname__}",
-            text=_text_of(error),
+            text=text,
             traceback=_format(error, skip),
             pickled=pickled,
             why=why,
@@ -95,13 +95,14 @@ class Failure:
             worker: Who ran it.
         """
         error, why = self._load()
+        told = with_own_files(self.traceback)
         if error is None:
-            error = RemoteError(self.type_name, self.text, self.traceback, why)
+            error = RemoteError(self.type_name, self.text, told, why)
         try:
             explain_missing(error, worker)
-            if self.traceback:
+            if told:
                 # Past the class's own __setattr__, which may refuse or raise.
-                BaseException.__setattr__(error, "__cause__", RemoteTraceback(self.traceback))
+                BaseException.__setattr__(error, "__cause__", RemoteTraceback(told))
             add_note(error, f"seppo: item {index}, on worker {worker}")
         except Exception:  # a class that allows neither goes without
             pass
@@ -122,6 +123,37 @@ class Failure:
         return None, f"it came as {type(loaded).__name__}"
 
 
+def _pack(error: BaseException, text: str) -> tuple[bytes | None, str]:
+    """Return an exception packed, or None and why it cannot travel."""
+    whole, why, is_same = _try_out(error, text, dump_whole)
+    if is_same:
+        return whole, ""
+    pieces, _, is_same = _try_out(error, text, partial(dump_in_pieces, passes=is_for_us))
+    if is_same:
+        return pieces, ""
+    return whole, why  # a text with the time in it, say, is never the same
+
+
+def _try_out(
+    error: BaseException, text: str, dump: Callable[[BaseException], bytes]
+) -> tuple[bytes | None, str, bool]:
+    """Return an exception packed, or None and why not, and whether its text is the same then.
+
+    Without this it could arrive with another text: constructors make texts of texts.
+    """
+    try:
+        data = dump(error)
+        again = pickle.loads(data)
+    except BaseException as problem:  # user code: a constructor may raise anything
+        if is_for_us(problem):
+            raise
+        return None, f"{type(problem).__name__}: {_text_of(problem)}", False
+    if type(again).__qualname__ != type(error).__qualname__:
+        return None, f"it comes back as {type(again).__qualname__}", False
+    new = _text_of(again)
+    return data, "", new == text or _ADDRESS.sub("", new) == _ADDRESS.sub("", text)
+
+
 def unsendable(what: str, problem: BaseException) -> Failure:
     """Return the failure of an item that, or whose result, cannot be pickled.
 
@@ -131,14 +163,6 @@ def unsendable(what: str, problem: BaseException) -> Failure:
     """
     reason = f"{type(problem).__name__}: {_text_of(problem)}"
     return Failure.of(SerializationError(what, reason))
-
-
-def add_note(error: BaseException, note: str) -> None:
-    """Add a note to an exception, also where ``add_note`` does not exist (Python 3.10)."""
-    # Past the class's own __getattr__ and __setattr__, which may raise anything.
-    attributes = BaseException.__getattribute__(error, "__dict__")
-    notes = attributes.get("__notes__")
-    attributes["__notes__"] = [*notes, note] if isinstance(notes, list) else [note]
 
 
 def _text_of(error: BaseException) -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from seppo.errors import ConfigurationError
-from seppo.payload.outcome import add_note, is_for_us
+from seppo.payload.outcome import is_for_us
+from seppo.values.exceptions import add_note
 
 LONGEST_PAUSE = 60.0  # seconds between two tries, however often it was tried
 

@@ -4,19 +4,20 @@ Items run in *bursts* of about a millisecond, so that between two bursts the thr
 look at its channels. How many items go into one follows their cost (``Pace``). There are
 two kinds:
 
-- Results that are plain (numbers, strings): one C loop, ``values.extend(map(func, iterator))``,
-  at the speed of builtin ``map``, over a list of our own. When the pace was wrong and it
-  lasts, another thread can end it: it cuts the list short under the iterator, the item that
-  runs is finished, and no further one begins. How many have begun is then certain, because
-  a list iterator tells its position, or that it is exhausted, in ``__reduce__``.
+- Results that are plain (numbers, strings): one tight loop, close to the speed of builtin
+  ``map``, over a list of our own. When the pace was wrong and it lasts, another thread can
+  end it: it cuts the list short under the iterator, the item that runs is finished, and no
+  further one begins. How many have begun is then certain, because a list iterator tells its
+  position, or that it is exhausted, in ``__reduce__``.
 - Other results: item by item, and each result is packed before the next item runs. Many a
-  function fills one array over and over and returns it each time.
+  function fills one array over and over and returns it each time. So the first such result
+  ends the tight loop, and is packed at once.
 
 Items with a time limit, and those that run *alone* since a worker died with them, are
 unpacked, run and packed one after the other, so that what happens meanwhile is theirs.
 
 What runs is written into a *mark* that outlives this process: the item, or all items of a
-C loop. It is cleared when all that is left of the items (arguments, values) has been
+tight loop. It is cleared when all that is left of the items (arguments, values) has been
 dropped, so that a destructor that crashes is blamed on its item, too.
 """
 
@@ -32,14 +33,17 @@ from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
 from seppo.errors import ProtocolError, TaskTimeoutError
-from seppo.payload.batch import Unpacker, count_ready, is_plain, pack_one
+from seppo.payload.batch import Unpacker, count_ready, pack_one
 from seppo.payload.outcome import Failure, Interrupted
 from seppo.payload.place import current_worker
 from seppo.payload.protocol import Chunk
 from seppo.payload.serialize import PLAIN_TYPES, Packed, Pickler, own_modules_by_value
+from seppo.values.simple import Kept, keep
 
 BURST_SECONDS = 0.001  # aimed at; polling the channels in between costs a few microseconds
 LARGEST_BURST = 1 << 14  # items
+
+_PLAIN = frozenset(map(id, PLAIN_TYPES))  # by id: to look up a type may run user code
 
 
 def _references_of_ours() -> int:
@@ -73,8 +77,16 @@ class Pace:
         elif seconds > 2 * BURST_SECONDS:
             self.items = max(1, min(self.items, int(items * BURST_SECONDS / seconds)))
 
-    def pack(self, value: Any, is_shared: bool, name: Callable[[int], str], i: int) -> Packed:
-        """Return a result packed; its buffers are copied if others may write into them."""
+    def pack(
+        self, value: Any, is_shared: bool, name: Callable[[int], str], i: int
+    ) -> Packed | Kept:
+        """Return a result packed; its buffers are copied if others may write into them.
+
+        Or, if it is simple, a copy of it, to be packed with others.
+        """
+        kept = keep(value)
+        if kept is not None:
+            return kept
         with own_modules_by_value():
             return pack_one(self._picklers[is_shared], value, name, i)
 
@@ -114,8 +126,6 @@ class ChunkRun:
     Attributes:
         seconds: Time spent in bursts that was not told yet.
         burst_at: When the burst, or item, that is under way began; None between bursts.
-        has_begun: Whether an item has begun, loading the function included.
-        interruptible: Whether our signal's handler may raise ``Interrupted`` now.
         was_given_back: Whether some of its items were given back, or dropped.
         is_unwanted: Whether nobody waits for its outcomes any more.
         unwanted_at: Since when.
@@ -135,8 +145,6 @@ class ChunkRun:
         self.chunk = chunk
         self.seconds = 0.0
         self.burst_at: float | None = None
-        self.has_begun = False
-        self.interruptible = False
         self.is_plain = True
         self.was_given_back = False
         self.is_unwanted = False
@@ -148,7 +156,7 @@ class ChunkRun:
         self._mark: Mark = NoMark() if mark is None else mark
         self._item_at: float | None = None  # when an item that may time out began
         self._is_forked = False  # this is a child that user code has forked
-        # An item has begun outside of a C loop. Loading the function and unpacking are part
+        # An item has begun outside of a tight loop. Loading the function and unpacking are part
         # of it: whoever was given back everything would not interrupt that user code.
         self._runs_one = False
         self._lock = threading.Lock()  # between beginning a burst and giving back the rest
@@ -189,15 +197,13 @@ class ChunkRun:
         """Run some items; returns after about ``BURST_SECONDS``, or one item.
 
         Raises:
-            Interrupted: If our signal's handler raised it: the chunk is not wanted.
+            Interrupted: If our signal's handler raised it: the process ends.
         """
         started = self.burst_at = time.perf_counter()
         first = self.done
-        self.interruptible = True
         try:
             with self._lock:
                 self._runs_one = self._stop > first
-                self.has_begun = self.has_begun or self._runs_one
             if self._func is None:
                 # Whoever dies here dies for all of them.
                 self._set_mark(first, self._stop)
@@ -215,7 +221,6 @@ class ChunkRun:
             elif n > 0:
                 self._call_all(self._func, n)
         finally:
-            self.interruptible = False
             self.burst_at = None
             self._runs_one = False
             self._mark.clear()
@@ -240,7 +245,7 @@ class ChunkRun:
         return any(unpacker.has_failures for unpacker in self._unpackers)
 
     def _drop_taken(self) -> None:
-        """Forget outcomes that were handed over; only while no C loop runs, under the lock."""
+        """Forget outcomes that were handed over; only while no tight loop runs, under the lock."""
         del self._values[: self._taken - self._base]
         self._base = self._taken
 
@@ -254,7 +259,7 @@ class ChunkRun:
             self.is_plain = False
 
     def _call_all(self, func: Callable[..., Any], n: int) -> None:
-        """Run ``n`` items in one C loop, unless somebody ends it before."""
+        """Run ``n`` items in one tight loop, unless somebody ends it before."""
         columns = [c[self._next_loaded : self._next_loaded + n] for c in self._loaded]
         source = columns[0]
         iterator = iter(source)
@@ -267,21 +272,32 @@ class ChunkRun:
             self._first, self._source, self._iterator = self.done, source, iterator
         values = self._values
         calls = map(func, iterator, *columns[1:])
+        keep, has_other = values.append, False
+        kind: type = int  # of the last value
         try:
             while True:
                 try:
-                    values.extend(calls)
+                    # A check in C (takewhile over the results' types, say) is no quicker.
+                    for value in calls:
+                        keep(value)
+                        if type(value) is not kind:
+                            kind = type(value)
+                            if id(kind) not in _PLAIN:
+                                has_other = True
+                                break
                 except Interrupted:
                     raise
                 except BaseException as error:  # whatever user code raises is its outcome
                     self._leave_if_forked(error)
                     values.append(Failure.of(error, skip=1))
+                    self.is_plain = False
                     continue
                 self._leave_if_forked(None)
-                if len(iterator.__reduce__()) < 3:
+                if has_other or len(iterator.__reduce__()) < 3:
                     break  # exhausted
                 # map() stops where the function raises StopIteration: that is an outcome.
                 values.append(Failure.of(StopIteration()))
+                self.is_plain = False
         finally:
             with self._lock:
                 self._source = self._iterator = None
@@ -294,22 +310,15 @@ class ChunkRun:
                 else:
                     loaded[at : self._next_loaded] = [None] * (self._next_loaded - at)
             del columns, source, iterator, calls
-        self._pack_new()
-
-    def _pack_new(self) -> None:
-        """Pack what the last burst brought, if it is not plain, and do so at once from now on."""
-        at = self._first - self._base
-        new = self._values[at:] if at else self._values
-        if is_plain(new):
-            self._has_unpacked = False
-            return
-        self.is_plain = False
-        for i, value in enumerate(list(new)):
-            if type(value) not in PLAIN_TYPES and type(value) is not Failure:
-                self._pace.packs_each = True
-                packed = self._pace.pack(value, True, self._name_result, self._first + i)
-                self._values[at + i] = packed
+        if has_other:
+            self._pack_last()
         self._has_unpacked = False
+
+    def _pack_last(self) -> None:
+        """Pack the last result, which is not plain, and do so with all from now on."""
+        self.is_plain = False
+        self._pace.packs_each = True
+        self._values[-1] = self._pace.pack(self._values[-1], True, self._name_result, self.done - 1)
 
     def _call_each(self, func: Callable[..., Any], n: int, started: float) -> None:
         """Run up to ``n`` items one by one, each result packed before the next item."""
@@ -361,17 +370,9 @@ class ChunkRun:
             self._set_mark(position, position + 1, deadline)
             self.burst_at = self._item_at = time.perf_counter()
             try:
-                try:
-                    outcome = self._load_and_call(func)
-                finally:
-                    self._item_at = None  # from here on it cannot time out
-            except Interrupted:
-                self._item_at = None
-                if self.is_unwanted:
-                    raise
-                outcome = self.timeout_failure()
-                for unpacker in self._unpackers:  # wherever each of them was interrupted
-                    unpacker.skip_to(position + 1)
+                outcome = self._load_and_call(func)
+            finally:
+                self._item_at = None  # from here on it cannot time out
             if self.chunk.alone:
                 gc.collect()
             self._end_one(outcome)
@@ -383,7 +384,7 @@ class ChunkRun:
         for unpacker in self._unpackers:
             taken = unpacker.take(1)
             if not taken:
-                raise Interrupted  # it was dropped while another argument was unpacked
+                return None  # it was dropped while another argument was unpacked
             args += taken
         if isinstance(func, Failure):
             return func
@@ -405,7 +406,7 @@ class ChunkRun:
             self._leave_if_forked(error)
             return Failure.of(error, skip=1)
         self._leave_if_forked(None)
-        if type(value) in PLAIN_TYPES:
+        if id(type(value)) in _PLAIN:
             return value
         # An array that owns its memory, and that nobody else refers to, stays as it is.
         numpy = sys.modules.get("numpy")
@@ -446,7 +447,7 @@ class ChunkRun:
             self._end_loop()
 
     def _end_loop(self) -> int:
-        """End the C loop under way; return how many items have begun. Under the lock."""
+        """End the tight loop under way; return how many items have begun. Under the lock."""
         if self._source is None:
             # What is not wanted does not begin after it was unpacked.
             return self.done + (self._runs_one and not self.is_unwanted)

@@ -16,7 +16,7 @@ from seppo.errors import ConfigurationError, SetupError
 from seppo.payload.capture import capture
 from seppo.payload.manifest import DataEntry, ModuleEntry
 from seppo.payload.origin import facts_of, is_standard
-from seppo.payload.serialize import content_key
+from seppo.values import script
 
 PIECE = 1 << 20  # bytes that are read at a time for hashing
 SMALL = 1 << 20  # bytes; larger files are read again when they are sent
@@ -211,6 +211,26 @@ def _read(file: Path, digest: str) -> bytes:
     return content
 
 
+@dataclass(frozen=True)
+class SetupFacts:
+    """What decides which world a function belongs to, beside its modules.
+
+    Attributes:
+        key: Names initializer and finalizer with their arguments; empty for none.
+        env: Environment variables that its processes get.
+        has_finalizer: Whether something is done after the last item.
+    """
+
+    key: bytes = b""
+    env: tuple[tuple[str, str], ...] = ()
+    has_finalizer: bool = False
+
+    @property
+    def name(self) -> bytes:
+        """What differs between functions that cannot share a process."""
+        return self.key + repr(self.env).encode() if self.env else self.key
+
+
 @dataclass(frozen=True, eq=False)
 class Setup:
     """What a map's options say of its surroundings.
@@ -220,37 +240,41 @@ class Setup:
         initializer: Called once on each worker, before the first item.
         initargs: Its arguments.
         finalizer: Called once on each worker where the initializer was, after the last item.
-        cleanup: Whether data files are removed when the map is over.
     """
 
     depends: Depends = field(default_factory=Depends)
     initializer: Callable[..., object] | None = None
     initargs: tuple[Any, ...] = ()
     finalizer: Callable[[], object] | None = None
-    cleanup: bool = True
+    env: dict[str, str] = field(default_factory=dict)
 
-    def equip(self, func: Callable[..., Any]) -> Equipped:
-        """Return a function with what belongs to it, as one object to be pickled."""
-        around = (self.initializer, self.initargs, self.finalizer)
-        key = content_key(around) if self.initializer is not None else None
-        return Equipped(func, *around, dict(self.depends.names), key)
+    def facts(self, key: bytes) -> SetupFacts:
+        """Return what a client has to know of it.
+
+        Args:
+            key: Names initializer and finalizer with their arguments, and all they need of
+                ``__main__``.
+        """
+        has_begun = self.initializer is not None or self.finalizer is not None
+        return SetupFacts(
+            key if has_begun else b"", tuple(sorted(self.env.items())), self.finalizer is not None
+        )
+
+    def surroundings(self) -> Surroundings:
+        """Return what travels with the function."""
+        return Surroundings(
+            self.initializer, self.initargs, self.finalizer, dict(self.depends.names)
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class Equipped:
-    """A function with its surroundings, where it runs.
+class Surroundings:
+    """What is around a function where it runs."""
 
-    Attributes:
-        key: Names what the initializer does; None where that is not known, since it does
-            so in globals that belong to this function alone.
-    """
-
-    func: Callable[..., Any]
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     finalizer: Callable[[], object] | None
     names: dict[str, Any]
-    key: bytes | None = None
 
     def begin(self, worker: str) -> None:
         """Provide what is to be there, and call the initializer.
@@ -258,7 +282,7 @@ class Equipped:
         Raises:
             SetupError: If it fails.
         """
-        self.provide()
+        self.provide(self.initializer, self.finalizer, *self.names.values())
         if self.initializer is None:
             return
         try:
@@ -266,14 +290,12 @@ class Equipped:
         except Exception as error:
             raise SetupError(worker, "the initializer", _told(error)) from error
 
-    def provide(self) -> None:
+    def provide(self, *users: Any) -> None:
         """Let functions find the objects of ``depends`` as globals, where they have none."""
-        for user in (self.func, self.initializer, self.finalizer, *self.names.values()):
+        for user in users if self.names else ():
             user = getattr(user, "__func__", user)
             if type(user) is FunctionType:
-                for name, value in self.names.items():
-                    if name not in user.__globals__:
-                        user.__globals__[name] = value
+                script.provide(user.__globals__, self.names)
 
 
 def _told(error: BaseException) -> str:

@@ -11,6 +11,7 @@ import logging
 import pickle
 import reprlib
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +38,8 @@ from seppo.payload.function import (
 )
 from seppo.payload.outcome import Failure
 from seppo.payload.serialize import PLAIN_TYPES, Packed, Pickler, own_modules_by_value
+from seppo.values.content import Content
+from seppo.values.main import Seen
 
 SMALL_FUNCTION = 1 << 16  # bytes; a larger one is not kept on the worker between calls
 LONGEST_TEXT = 80  # characters that describe an item in a message
@@ -103,7 +106,7 @@ class SequenceSource:
 
     def pack(self, start: int, stop: int) -> tuple[Batch, ...]:
         """Return items ``start`` to ``stop``, one batch for each argument."""
-        seen: set[str] = set()
+        seen = Seen(known=self.function.defined.known)
         packed = tuple(
             _never_raising(partial(_pack_slice, seen=seen), column, start, stop)
             for column in self._columns
@@ -130,7 +133,7 @@ class SequenceSource:
             return None
 
 
-def _pack_slice(column: Any, start: int, stop: int, seen: set[str]) -> Batch:
+def _pack_slice(column: Any, start: int, stop: int, seen: Seen) -> Batch:
     block = column[start:stop]
     if len(block) != stop - start:
         raise RuntimeError(f"the input has shrunk to {len(column)} items during the map")
@@ -158,7 +161,8 @@ class StreamSource:
         # Written by the caller's thread, read and emptied by the driver's: single
         # operations on a dict, which are atomic.
         self._items: dict[int, tuple[Any, ...]] = {}
-        self._seen: set[str] = set()  # modules that items need; the caller's thread only
+        # What items need; the caller's thread only.
+        self._seen = Seen(known=function.defined.known)
         self._pickler = Pickler(copy_buffers=True, seen=self._seen)
 
     def add(self, index: int, args: tuple[Any, ...]) -> None:
@@ -170,6 +174,7 @@ class StreamSource:
                 )
             if self._seen:
                 self.function = grow(self.function, self._seen)  # before it can be sent
+                self._seen.known = self.function.defined.known
                 self._seen.clear()
         self._items[index] = args
 
@@ -204,9 +209,13 @@ def _join_column(values: list[Any]) -> Batch:
     return join([v if type(v) is Packed else Packed(pickle.dumps(v, 5)) for v in values])
 
 
-# Picklers that no call is using, and the sets in which they note modules: making one takes
+# Picklers that no call is using, and in what they note what they met: making one takes
 # longer than packing a call.
-_spare: list[tuple[Pickler, set[str]]] = []
+_spare: list[tuple[Pickler, Seen]] = []
+
+# Functions with what the arguments of their calls needed of ``__main__`` besides, by digest.
+_grown: OrderedDict[bytes, PackedFunction] = OrderedDict()
+MOST_GROWN = 64
 
 
 @dataclass(frozen=True)
@@ -245,13 +254,30 @@ class PackedCall:
         try:
             pickler, seen = _spare.pop()
         except IndexError:
-            seen = set()
-            pickler = Pickler(copy_buffers=True, seen=seen)
+            seen = Seen()
+            pickler = Pickler(copy_buffers=True, seen=seen, renews=True)
+        seen.known = function.defined.known
         with own_modules_by_value():
-            made = cls(pickler.dump(task), function.bundle, frozenset(seen))
+            call = pickler.dump(task)
+        modules = set(seen.modules)
+        if seen.names:
+            call, bundle = _with_main(call, function, seen)
+            modules |= bundle.seeds
         seen.clear()
         _spare.append((pickler, seen))
-        return made
+        return cls(call, function.bundle, frozenset(modules))
+
+
+def _with_main(call: Packed, function: PackedFunction, seen: Seen) -> tuple[Packed, Bundle]:
+    """Return a call with what it finds in ``__main__``, and the modules that this needs."""
+    grown = grow(_grown.get(function.digest, function), seen)
+    _grown[function.digest] = grown
+    while len(_grown) > MOST_GROWN:
+        try:
+            _grown.popitem(last=False)
+        except KeyError:  # another thread has done so
+            break
+    return Content.of(call, grown.defined).pack(copy_buffers=True), grown.bundle
 
 
 class TaskSource:
@@ -270,11 +296,15 @@ class TaskSource:
         self._tasks: dict[int, Packed] = {}
         self._bundle = self.function.bundle  # of the last call's function
 
+    def function_for(self, call: PackedCall) -> PackedFunction:
+        """Return what runs the calls so far and one more, with their modules as they are now."""
+        if not call.seen and call.bundle is self._bundle:
+            return self.function
+        self._bundle = call.bundle
+        return renew(self.function, call.seen | call.bundle.seeds)
+
     def add(self, index: int, call: PackedCall) -> None:
-        """Keep a call; not for two threads at once. Runs no user code."""
-        if call.seen or call.bundle is not self._bundle:
-            self._bundle = call.bundle
-            self.function = renew(self.function, call.seen | self._bundle.seeds)
+        """Keep a call; not for two threads at once."""
         self._tasks[index] = call.task
 
     def pack(self, start: int, stop: int) -> tuple[Batch, ...]:
@@ -302,8 +332,10 @@ class TaskSource:
 _SKIPPED = Packed(pickle.dumps(Failure("CancelledError", "cancelled before it began"), 5))
 
 
-def run_task(task: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> Any:
+def run_task(task: Any) -> Any:
     """Run one call of an executor, on the worker."""
+    if type(task) is Content:
+        task = task.load_func()
     func, args, kwargs = task
     if type(func) is bytes:
         func = load_function(func)

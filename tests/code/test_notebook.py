@@ -5,6 +5,7 @@ import os
 import pytest
 
 nbclient = pytest.importorskip("nbclient")
+
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("ipykernel")
 

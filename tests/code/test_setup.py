@@ -97,37 +97,6 @@ def test_data_that_has_changed_is_sent_again(project):
     assert set(seppo.map_parallel(read, range(4), depends=[file])) == {"23"}
 
 
-@pytest.mark.parametrize("cleanup", [True, False])
-def test_files_are_removed_when_the_map_is_over(project, cleanup):
-    file = project.write(f"rubbish_{cleanup}.txt", "x" * 100)
-
-    def where(_):
-        return str(seppo.data_path(file.name)), os.getcwd()
-
-    found = set(seppo.map_parallel(where, range(10), depends=[file], cleanup=cleanup))
-
-    def there(path):
-        return os.path.exists(path)
-
-    paths = [path for path, _ in found]
-    if cleanup:
-        wait_until(lambda: not any(map(there, paths)))
-        assert set(seppo.map_parallel(os.path.basename, ["a"])) == {"a"}
-    else:
-        list(seppo.map_parallel(abs, range(10)))
-        assert all(map(there, paths))
-    # The next map finds what it needs again.
-    assert set(seppo.map_parallel(where, range(10), depends=[file], cleanup=cleanup))
-
-
-def test_the_working_directory_is_that_of_the_worker_again_afterwards(project):
-    file = project.write("here.txt", "x")
-    before = set(seppo.map_parallel(lambda _: os.getcwd(), range(10)))
-    inside = set(seppo.map_parallel(lambda _: os.getcwd(), range(10), depends=[file]))
-    assert not before & inside
-    assert set(seppo.map_parallel(lambda _: os.getcwd(), range(10))) <= before
-
-
 def test_a_package_with_its_data(project):
     project.write("withdata/__init__.py", "")
     project.write("withdata/extra.py", "NAME = 'extra'\n")

@@ -1,12 +1,10 @@
 """Workers whose surroundings are not the caller's, and what happens when they die."""
 
-import glob
 import importlib
 import os
 import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -117,18 +115,19 @@ def test_an_extension_module_of_an_own_package_is_the_workers(other_site):
     assert file.startswith(str(site))
 
 
-def test_a_worker_that_was_killed_leaves_no_files_and_the_next_gets_the_code(other_site):
+def test_a_worker_that_was_killed_leaves_no_folder_and_the_next_gets_the_code(other_site):
     _, project, cluster = other_site
-    project.write("survives.py", "import os\ndef work(x): return os.getpid()\n")
+    file = project.write("data.txt", "data")  # for which it has a folder of its own
+    project.write("survives.py", "import os\ndef work(x): return os.getpid(), os.getcwd()\n")
     work = project.load("survives").work
-    (pid,) = set(seppo.map_parallel(work, range(3)))
-    pattern = f"{tempfile.gettempdir()}/seppo-*/bundles/*/code/survives.py"
-    (before,) = glob.glob(pattern)
+    ((pid, folder),) = set(seppo.map_parallel(work, range(3), depends=[file]))
+    assert folder != os.getcwd()
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not os.path.exists(before))
+    wait_until(lambda: not os.path.exists(folder))
     wait_until(lambda: cluster.pids() not in ([], [pid]))
-    (again,) = set(seppo.map_parallel(work, range(3)))
+    ((again, other),) = set(seppo.map_parallel(work, range(3), depends=[file]))
     assert again != pid
+    assert other != folder
 
 
 def test_a_worker_that_dies_in_the_middle_costs_nothing(other_site, tmp_path):

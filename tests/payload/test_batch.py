@@ -279,13 +279,3 @@ def test_mutated_batches_raise_nothing_but_protocol_errors(data):
 def test_values_packed_one_by_one_can_be_joined():
     packed = [Packed(pickle.dumps(value)) for value in ("a", 2)]
     assert unpack_all(join(packed), item) == ["a", 2]
-
-
-@pytest.mark.parametrize("values", [list(range(6)), [[i, bytes(9000)] for i in range(6)]])
-def test_values_can_be_left_out_from_wherever_the_unpacker_stands(values):
-    for position in range(6):
-        for taken in range(6):
-            unpacker = Unpacker(pack_values(values, str), str)
-            unpacker.take(taken)
-            unpacker.skip_to(position)
-            assert unpacker.take(2) == values[position : position + 2]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from seppo.payload.capture import is_plain_data
 from seppo.payload.imports import candidates, imports_of, names_of
+from seppo.payload.state import is_plain_data
 
 
 def compiled(text):

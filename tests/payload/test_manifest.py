@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seppo.errors import ProtocolError
+from seppo.payload import manifest
 from seppo.payload.manifest import DataEntry, Manifest, ModuleEntry
 
 MODULE = ModuleEntry("pkg.mod", digest="ab" * 32, size=3, origin="/home/me/pkg/mod.py")
@@ -35,7 +36,7 @@ def test_nothing_travels_as_nothing():
         replace(MANIFEST, modules=(replace(MODULE, values=(("A", "00"),)),)),
         replace(MANIFEST, modules=(replace(MODULE, name="pkg.other"),)),
         replace(MANIFEST, data=()),
-        replace(MANIFEST, cleanup=False),
+        replace(MANIFEST, distributions=(("mine", "1.0"),)),
     ],
 )
 def test_other_content_has_another_digest(other):
@@ -43,8 +44,27 @@ def test_other_content_has_another_digest(other):
 
 
 def test_where_it_comes_from_does_not_count():
-    other = replace(MANIFEST, environment={"numpy": "2"}, grown_from="x")
+    other = replace(MANIFEST, environment={"numpy": "2"})
     assert other.digest == MANIFEST.digest
+
+
+def test_the_folder_is_named_by_the_files_alone():
+    elsewhere = replace(MODULE, origin="/home/you/mod.py", values=(("A", "00"),))
+    assert replace(MANIFEST, modules=(elsewhere,)).files_digest == MANIFEST.files_digest
+    for other in (
+        replace(MANIFEST, modules=(replace(MODULE, digest="ff" * 32),)),
+        replace(MANIFEST, modules=(replace(MODULE, is_package=True),)),
+        replace(MANIFEST, data=(replace(DATA, is_executable=True),)),
+        replace(MANIFEST, distributions=(("mine", "1.0"),)),
+    ):
+        assert other.files_digest != MANIFEST.files_digest
+
+
+def test_what_has_been_read_is_not_read_again(monkeypatch):
+    valued = replace(MANIFEST, modules=(replace(MODULE, values=(("A", "00"),)),))
+    Manifest.from_bytes(MANIFEST.to_bytes())
+    monkeypatch.setattr(manifest, "_module", None)
+    assert Manifest.from_bytes(valued.to_bytes()) == valued
 
 
 @pytest.mark.parametrize(
@@ -74,19 +94,26 @@ def test_what_is_no_digest_or_no_size_is_refused(digest, size):
 
 
 def test_packages_without_a_file_need_no_digest():
-    manifest = Manifest((ModuleEntry("space", "namespace", True), ModuleEntry("a.b", "elsewhere")))
-    assert Manifest.from_bytes(manifest.to_bytes()) == manifest
+    one = Manifest((ModuleEntry("space", "namespace", True), ModuleEntry("a.b", "elsewhere")))
+    assert Manifest.from_bytes(one.to_bytes()) == one
 
 
-scalars = st.one_of(st.none(), st.integers(), st.text(max_size=5), st.floats())
-fields = ["modules", "data", "grown_from", "cleanup", "environment", "name", "path", "digest"]
-flat = st.dictionaries(st.sampled_from(fields), scalars)
-nonsense = st.one_of(scalars, st.lists(flat), st.dictionaries(st.sampled_from(fields), flat))
+@pytest.mark.parametrize("name", ["../up", "a/b", "", "a\nb", 7])
+def test_projects_that_are_none_are_refused(name):
+    for pair in ((name, "1.0"), ("mine", name)):
+        with pytest.raises(ProtocolError):
+            Manifest.from_bytes(replace(MANIFEST, distributions=(pair,)).to_bytes())
 
 
-@given(st.one_of(nonsense, st.dictionaries(st.sampled_from(fields), nonsense)))
-def test_nonsense_is_a_protocol_error(told):
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.floats())
+nonsense = st.recursive(
+    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner)
+)
+
+
+@given(nonsense, nonsense)
+def test_nonsense_is_a_protocol_error(files, rest):
     try:
-        Manifest.from_bytes(json.dumps(told).encode())
+        Manifest.from_bytes(f"{json.dumps(files)}\n{json.dumps(rest)}".encode())
     except ProtocolError:
         pass

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from seppo.errors import RemoteError, RemoteTraceback, SerializationError
-from seppo.payload.outcome import MAX_TEXT, Failure, add_note, unsendable
+from seppo.payload.outcome import MAX_TEXT, Failure, unsendable
 from seppo.payload.serialize import dump_whole
+from seppo.values.exceptions import add_note
 
 
 def caught(func: object, *args: object) -> BaseException:
@@ -123,28 +124,71 @@ def test_an_error_within_an_error_is_shown():
 
 
 @pytest.mark.parametrize(
-    ("error", "text"),
+    "error",
     [
-        (hostile.TwoArguments(3, "boom"), "3: boom"),
-        (hostile.KeywordOnly(code=3), ""),
-        (hostile.HoldsALock("locked"), "locked"),
-        (hostile.Impostor("x"), "x"),
-        (ValueError("holds", hostile.RaisesAtPickling()), "holds"),
-        (ValueError("holds", hostile.RaisesAtUnpickling()), "holds"),
-        (ValueError("holds", hostile.RaisesAtPickling(SystemExit)), "holds"),
-        (ValueError("holds", hostile.RaisesAtUnpickling(SystemExit)), "holds"),
-        (ValueError("holds", hostile.RaisesAtUnpickling(GeneratorExit)), "holds"),
+        hostile.TwoArguments(3, "boom"),
+        hostile.KeywordOnly(code=3),
+        hostile.ChangesItsText("name"),
+        hostile.Impostor("x"),
+        hostile.Forgetful("x", 3),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+    ids=lambda error: type(error).__name__,
 )
-def test_what_cannot_travel_arrives_as_its_text_with_the_reason(error, text):
+def test_whatever_its_constructor_or_reduction_does_it_arrives_whole(error):
+    arrived = arrive(caught(raise_it, error))
+    assert type(arrived) is type(error)
+    assert (str(arrived), arrived.args) == (str(error), error.args)
+    assert {**vars(arrived), "__notes__": 0} == {**vars(error), "__notes__": 0}
+    assert arrived.__notes__ == ["seppo: item 7, on worker seppo.host.1"]
+
+
+@pytest.mark.parametrize("stage", [hostile.RaisesAtPickling, hostile.RaisesAtUnpickling])
+@pytest.mark.parametrize("kind", [hostile.Oops, SystemExit, GeneratorExit])
+def test_an_argument_that_cannot_travel_is_left_out_and_named(stage, kind):
+    error = ValueError("holds", stage(kind), 3)
+    arrived = arrive(caught(raise_it, error))
+    assert type(arrived) is ValueError
+    assert (arrived.args[0], arrived.args[2]) == ("holds", 3)
+    assert str(arrived) == str(error)  # what stands there looks like it
+    left, item = arrived.__notes__
+    assert left.startswith(f"seppo: args[1] was left out: {kind.__name__}: at ")
+    assert "item 7" in item
+    assert "raise_it" in str(arrived.__cause__)
+
+
+def test_an_attribute_that_cannot_travel_is_left_out_and_named():
+    error = hostile.HoldsALock("locked")
+    error.other = [1, 2]
+    arrived = arrive(caught(raise_it, error))
+    assert type(arrived) is hostile.HoldsALock
+    assert (arrived.args, arrived.other) == (("locked",), [1, 2])
+    assert not hasattr(arrived, "lock")
+    assert "lock was left out: TypeError: cannot pickle" in arrived.__notes__[0]
+
+
+@pytest.mark.parametrize("error", [hostile.TellsItsLock("locked"), hostile.local_class()("x")])
+def test_what_cannot_travel_arrives_as_its_text_with_the_reason(error):
     arrived = arrive(caught(raise_it, error))
     assert isinstance(arrived, RemoteError)
     assert arrived.type_name.endswith(type(error).__qualname__)
-    assert text in arrived.text
+    assert arrived.text == str(error)
     assert arrived.why
     assert arrived.why in str(arrived)
     assert "raise_it" in str(arrived.__cause__)
+
+
+def test_a_text_with_an_address_costs_nothing():
+    error = hostile.Oops("x", hostile.CannotBePickled.__new__(hostile.CannotBePickled))
+    arrived = arrive(error)
+    assert type(arrived) is hostile.Oops
+    assert type(arrived.args[1]) is hostile.CannotBePickled
+    assert len(arrived.__notes__) == 1
+
+
+def test_a_text_that_is_never_the_same_costs_nothing():
+    arrived = arrive(hostile.Counts("x"))
+    assert type(arrived) is hostile.Counts
+    assert arrived.args == ("x",)
 
 
 def test_a_text_that_raises_costs_nobody_anything():
@@ -167,7 +211,7 @@ def test_special_exceptions_arrive_too(kind):
 
 
 def test_long_texts_are_cut():
-    failure = Failure.of(caught(raise_it, hostile.HoldsALock("x" * 10 * MAX_TEXT)))
+    failure = Failure.of(caught(raise_it, hostile.TellsItsLock("x" * 10 * MAX_TEXT)))
     assert len(failure.text) == MAX_TEXT
     assert len(failure.traceback) <= MAX_TEXT
 

@@ -1,4 +1,4 @@
-"""The messages of the data channel: there and back, and bytes that lie."""
+"""The messages: there and back, and bytes that lie."""
 
 from __future__ import annotations
 
@@ -13,23 +13,30 @@ from seppo.payload.batch import EACH, WHOLE, Batch
 from seppo.payload.frames import Frame, FrameReader, encode
 from seppo.payload.function import PackedFunction
 from seppo.payload.protocol import (
+    LONGEST_TEXT,
+    Attach,
     Cancel,
     Chunk,
     Differs,
     Draining,
     File,
     Function,
+    FunctionAt,
+    Hello,
     KillWorker,
+    Leased,
+    LeftBehind,
     Message,
     NeedFiles,
     NeedFunction,
     Ping,
     Pong,
     Recall,
-    Release,
     Results,
     Returned,
-    Uses,
+    Stored,
+    Waiting,
+    Want,
     Welcome,
     WorkerEnded,
     from_frame,
@@ -76,13 +83,19 @@ messages = st.one_of(
     st.builds(NeedFunction, number, st.just(DIGEST)),
     st.builds(NeedFiles, st.just(DIGEST), st.lists(st.just(DIGEST)).map(tuple)),
     st.builds(File, st.just(DIGEST), st.binary(max_size=20), st.text()),
-    st.builds(Release, st.just(DIGEST)),
+    st.builds(LeftBehind, st.lists(st.text(max_size=50), max_size=4)),
     st.builds(Differs, st.just(DIGEST), st.dictionaries(st.text(), st.text())),
     st.builds(Ping),
     st.builds(Pong),
-    st.builds(Uses, st.text(), number),
-    st.builds(KillWorker, st.text(), number, number),
-    st.builds(WorkerEnded, st.text(), st.text(), number, number, number, number, st.booleans()),
+    st.builds(Stored, st.just(DIGEST), st.text()),
+    st.builds(FunctionAt, st.just(DIGEST), st.text()),
+    st.builds(Attach, st.text(), st.dictionaries(st.text(), st.text())),
+    st.builds(Hello, st.text()),
+    st.builds(Want, number, number),
+    st.builds(Leased, number, st.text(), st.text(), st.text()),
+    st.builds(Waiting, st.text()),
+    st.builds(KillWorker, st.text(), number, st.booleans()),
+    st.builds(WorkerEnded, st.text(), st.text(), number, number, number, st.booleans()),
     st.builds(Draining),
 )
 
@@ -149,15 +162,25 @@ CHUNK = Chunk(1, 2, 3, 2, DIGEST, (Batch(WHOLE, 2, (b"ab",)), Batch(WHOLE, 2, (b
         lying(Function(PackedFunction(DIGEST[:5], Packed(b""))), list),
         lying(Function(PackedFunction(DIGEST, Packed(b""))), lambda parts: parts[:1]),
         lying(NeedFiles(DIGEST, (DIGEST[:5],)), list),
-        lying(Differs(DIGEST, {}), lambda parts: [parts[0], memoryview(b"[1]")]),
+        lying(Differs(DIGEST, {}), lambda parts: [*parts, memoryview(b"[1]")]),
         lying(Recall(1), lambda parts: [parts[0][:7]]),
         lying(Returned(1, 2), lambda parts: [memoryview(bytes(17))]),
+        lying(Want(1, -1), list),
+        lying(Want(1, 1 << 64), list),
+        lying(Want(1, True), list),
+        lying(Want(1, 1.0), list),
+        lying(Hello(7), list),
+        lying(Hello("x" * (LONGEST_TEXT + 1)), list),
+        lying(Leased(1, "w", "a", "t"), lambda parts: [memoryview(b'{"world": 1}')]),
+        lying(KillWorker("w", 1, 1), list),
+        lying(File(DIGEST, b""), lambda parts: parts[:1]),
+        lying(NeedFunction(1, DIGEST + b"x"), list),
         lying(Welcome({}), lambda parts: [memoryview(b"[1]")]),
         lying(Welcome({}), lambda parts: [memoryview(b"{")]),
         lying(Welcome({}), lambda parts: [memoryview(b"\xff\xfe\xff")]),
         lying(Welcome({}), lambda parts: [memoryview(b"[" * 100_000)]),
     ],
-    ids=range(17),
+    ids=range(27),
 )
 def test_frames_that_lie_are_refused(frame):
     with pytest.raises(ProtocolError):
@@ -166,7 +189,7 @@ def test_frames_that_lie_are_refused(frame):
 
 def test_the_welcome_is_plain_json():
     _, (body,) = to_parts(Welcome({"pid": 1, "name": "w"}))
-    assert json.loads(bytes(body)) == {"pid": 1, "name": "w"}
+    assert json.loads(bytes(body)) == {"info": {"pid": 1, "name": "w"}}
 
 
 def test_buffers_are_not_copied_into_the_message():

@@ -14,6 +14,7 @@ from processes import ROOT
 
 from seppo.payload.reductions import module_of
 from seppo.payload.serialize import dump, dump_whole
+from seppo.values.main import Seen
 
 
 def there_and_back(maker, tmp_path):
@@ -147,9 +148,9 @@ def test_a_new_type_of_a_script():
 
 
 def test_what_says_itself_where_it_is_found():
-    seen = set()
+    seen = Seen()
     dump(cached_here, seen)
-    assert __name__ in seen
+    assert __name__ in seen.modules
     assert module_of(UserId) == __name__
     assert module_of(1) == "builtins"
 

@@ -284,7 +284,6 @@ def test_loading_the_function_is_part_of_the_first_item(how):
     ran = []
 
     def load_function():
-        assert run.interruptible
         kept.append(getattr(run, how)())
         return ran.append
 
@@ -293,19 +292,6 @@ def test_loading_the_function_is_part_of_the_first_item(how):
     run.run_burst()
     assert run.is_finished
     assert (kept, ran) == (([1], [0]) if how == "give_back" else ([None], []))
-
-
-def test_an_item_has_begun_from_the_loading_of_its_function_on():
-    begun = []
-    run = ChunkRun(lambda: begun.append(run.has_begun), chunk_of(range(5)), Pace())
-    assert not run.has_begun
-    run.run_burst()
-    assert begun == [True]
-    assert run.has_begun  # also between two bursts
-    nobody = running(abs, chunk_of(range(5)), Pace())
-    nobody.give_back()
-    nobody.run_burst()
-    assert not nobody.has_begun
 
 
 @pytest.mark.parametrize("how", ["give_back", "pause", "abandon"])
@@ -362,42 +348,77 @@ def test_outcomes_that_are_to_be_packed_are_not_handed_over_before():
 
     run = running(take, chunk_of(range(6)), pace_of(5))
     run.run_burst()
-    assert taken == [[], [0], [1], [], [], []]  # [] while 2 waits for its packing, and in it
-    assert unpacked(run.take_outcomes()[0]) == [0, 3, 4]
-    assert run_all(run) == [5]
+    assert taken == [[], [0], [1], []]  # [] in the packing of 2, which ends the burst
+    assert run.done == 3
+    assert unpacked(run.take_outcomes()[0]) == [0]
+
+
+@given(
+    count=st.integers(1, 40),
+    burst=st.integers(1, 50),
+    plain=st.integers(0, 40),
+    kinds=st.lists(st.sampled_from([int, str, float, lambda x: None]), min_size=1),
+    raising=st.sets(st.integers(0, 40)),
+    columns=st.integers(1, 2),
+)
+def test_a_result_that_is_filled_again_is_kept_as_it_was(
+    count, burst, plain, kinds, raising, columns
+):
+    def of(x: int, reused: list[int]) -> object:
+        if x in raising:
+            return ValueError
+        if x < plain:
+            return kinds[x % len(kinds)](x)
+        reused.append(x)
+        return list(reused) if reused is expected_list else reused
+
+    def func(x: int, *_: object) -> object:
+        found = of(x, filled)
+        if found is ValueError:
+            raise ValueError
+        return found
+
+    filled: list[int] = []
+    expected_list: list[int] = []
+    expected = [of(x, expected_list) for x in range(count)]
+    got = run_all(running(func, chunk_of(*[range(count)] * columns), pace_of(burst)))
+    assert [ValueError if type(each) is Failure else each for each in got] == expected
+
+
+class _Unhashable(type):
+    def __eq__(cls, other: object) -> bool:
+        return cls is other
+
+
+class _Raising(type):
+    def __hash__(cls) -> int:
+        raise hostile.Oops
+
+
+@pytest.mark.parametrize("metaclass", [_Unhashable, _Raising])
+def test_a_result_of_a_type_that_cannot_be_looked_up_is_one_that_is_not_plain(metaclass):
+    cls = metaclass("OfOddType", (), {})
+    run = running(lambda x: x if x < 2 else cls(), chunk_of(range(5)), pace_of(5))
+    run.run_burst()
+    assert run.done == 3
+    while not run.is_finished:
+        run.run_burst()
+    outcomes = run.take_outcomes()[0]
+    assert outcomes[:2] == [0, 1]
+    assert {type(each) for each in outcomes[2:]} == {Packed}
 
 
 def test_interrupting_drops_the_burst_and_leaves_the_run_consistent():
     def func(x: int) -> int:
         if x == 5:
-            assert run.interruptible
             raise Interrupted
         return x
 
     run = running(func, chunk_of(range(10)), pace_of(100))
     with pytest.raises(Interrupted):
         run.run_burst()
-    assert not run.interruptible
     assert run.burst_at is None
     assert run.take_outcomes()[0] == [0, 1, 2, 3, 4]
-
-
-def test_packing_is_interruptible_too_and_nothing_after_it():
-    seen: list[bool] = []
-
-    class Watched(ValueError):
-        def __reduce__(self):
-            seen.append(run.interruptible)
-            return ValueError, ()
-
-    def func(x: int) -> int:
-        raise Watched
-
-    run = running(func, chunk_of(range(2)), pace_of(10))
-    run_all(run)
-    assert seen
-    assert all(seen)
-    assert not run.interruptible
 
 
 # --- with threads
@@ -719,38 +740,28 @@ def test_a_slow_item_of_a_burst_is_marked_exactly_once_it_is_looked_at(marks):
     assert marks.now is None
 
 
-class InterruptsWhenUnpacked:
-    def __reduce__(self):
-        return interrupt, ()
+def test_an_interrupted_item_is_no_outcome():
+    """It was told before: the process ends."""
 
+    def interrupt(x):
+        raise Interrupted
 
-def interrupt(*_):
-    raise Interrupted
-
-
-@pytest.mark.parametrize("columns", [1, 2])
-def test_an_interrupted_item_is_one_that_took_too_long_and_the_columns_stay_in_step(columns):
-    items = [[0], InterruptsWhenUnpacked(), [2], [3]]
-    others = [["a"], ["b"], ["c"], ["d"]]
-    chunk = replace(chunk_of(*[items, others][:columns], index=50), task_timeout=9.0)
-
-    def func(*args):
-        return interrupt() if args[0] == [2] else [*args]
-
-    first, second, third, fourth = run_all(running(func, chunk, Pace()))
-    assert first == [[0], ["a"]][:columns]
-    assert fourth == [[3], ["d"]][:columns]
-    for index, failure in ((51, second), (52, third)):
-        assert failure.type_name == "seppo.errors.TaskTimeoutError"
-        assert f"item {index} took longer than its task_timeout of 9 s" in failure.text
-
-
-def test_an_interrupted_item_that_is_not_wanted_is_no_outcome():
     run = running(interrupt, replace(chunk_of(range(3)), task_timeout=9.0), Pace())
-    run.abandon()
-    run._stop = 3
     with pytest.raises(Interrupted):
         run.run_burst()
+    assert run.take_outcomes()[0] == []
+    assert run.overdue < 0
+
+
+def test_an_item_that_is_dropped_while_it_is_unpacked_does_not_run(loading):
+    ran = []
+    column = [AsksWhenUnpacked("abandon"), 2]
+    chunk = replace(chunk_of(column, [[1], [2]]), task_timeout=9.0)
+    run = loading.run = running(lambda *args: ran.append(args), chunk, Pace())
+    run.run_burst()
+    assert ran == []
+    assert run.is_finished
+    assert run.take_outcomes()[0] == []
 
 
 @pytest.mark.parametrize(("limit", "over"), [(0.0, False), (1e-9, True), (60.0, False)])

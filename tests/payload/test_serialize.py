@@ -94,20 +94,16 @@ def elsewhere(tmp_path_factory) -> object:
     code = textwrap.dedent(
         """
         import pickle, sys
-        from seppo.payload.folder import Folder
-        from seppo.payload.importer import ModuleSet, enter
         from seppo.payload.manifest import Manifest
+        from seppo.worker.world import World
 
+        world = World("test")
         for packed, manifest, contents, arg in pickle.load(sys.stdin.buffer):
-            folder = Folder("test")
-            manifest = Manifest.from_bytes(manifest)
             for digest, content in contents.items():
-                folder.add(digest, content)
-            enter(ModuleSet(manifest, folder.bundle(manifest, "0")))
+                world.add(bytes.fromhex(digest), content)
+            world.activate(Manifest.from_bytes(manifest))
             result = pickle.dumps(pickle.loads(packed)(pickle.loads(arg)))
             sys.stdout.buffer.write(pickle.dumps(result))
-            enter(None)
-            folder.remove()
         """
     )
 

@@ -151,6 +151,57 @@ class HoldsALock(Exception):
         self.lock = threading.Lock()
 
 
+class ChangesItsText(Exception):
+    """Its constructor makes a text of its argument, and would make another one of that."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} not found")
+
+
+class Forgetful(Exception):
+    """Its reduction loses an attribute that its text shows."""
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+
+    def __reduce__(self) -> Any:
+        return Forgetful, self.args
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} {self.code}"
+
+
+class TellsItsLock(HoldsALock):
+    """Has no text without an attribute that cannot be pickled."""
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}" if self.lock.locked else "never"
+
+
+class Counts(Exception):
+    """Tells another text each time, and brings a reduction of its own."""
+
+    told = 0
+
+    def __reduce__(self) -> Any:
+        return Counts, self.args
+
+    def __str__(self) -> str:
+        Counts.told += 1
+        return str(Counts.told)
+
+
+def local_class() -> type[Exception]:
+    """Return a class of exceptions that cannot be pickled."""
+    import threading
+
+    class Local(Exception):
+        lock = threading.Lock()
+
+    return Local
+
+
 class NoText(Exception):
     """Its ``__str__`` raises."""
 

@@ -1,0 +1,1 @@
+"""User objects to bytes and back; no sockets."""
