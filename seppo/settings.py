@@ -50,8 +50,8 @@ class Settings:
             each worker always has room; items of sequences do not count.
         connect_timeout: Seconds to wait for one worker or name server to answer
             (``SEPPO_CONNECT_TIMEOUT``).
-        max_file_size: Bytes of the largest file of code or data that a worker takes; 0 for
-            any (``SEPPO_MAX_FILE_SIZE``).
+        max_file_size: Bytes of the largest data file that a worker takes; 0 for any
+            (``SEPPO_MAX_FILE_SIZE``).
         key_file: File of the shared key (``SEPPO_KEY_FILE``); empty means ``seppo/key`` in
             the user's configuration directory.
         insecure: Go without TLS off loopback (``SEPPO_INSECURE=1``).

@@ -11,12 +11,13 @@ REAL = ("PYRO_NS_HOST", "PYRO_NS_PORT")
 
 @pytest.fixture(scope="session", autouse=True)
 def no_cluster_from_outside(tmp_path_factory):
-    """Tests must not find the workers that run on this machine, nor use anybody's keys."""
+    """Tests must not find this machine's workers, nor use anybody's keys and files."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(("PYRO_", "SEPPO_")):
                 patch.delenv(name)
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("PYRO_NS_PORT", "1")  # nobody listens there
         yield
 

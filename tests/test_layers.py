@@ -14,10 +14,13 @@ RANKS = {
     "settings": 1,
     "core": 1,
     "payload": 2,
+    "wire": 2,
+    "shipping": 3,  # manifests are still in payload
     "transport": 3,
     "journal": 3,
     "report": 3,
     "worker": 4,
+    "host": 4,
     "engines": 4,
     "driver": 5,
     "interfaces": 6,
@@ -26,12 +29,15 @@ RANKS = {
     "__init__": 7,
     "__main__": 8,  # one line: cli.main()
 }
+# Rooms that files of payload are moving to; until all have, they are one layer with it.
+MOVING = {"values": "payload"}
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "seppo").rglob("*.py"))
 
 
 def layer_of(dotted: str) -> str:
     """Return the layer of a module: the name after ``seppo``."""
-    return dotted.split(".")[1] if "." in dotted else "__init__"
+    room = dotted.split(".")[1] if "." in dotted else "__init__"
+    return MOVING.get(room, room)
 
 
 def module_of(file: Path) -> str:
@@ -104,16 +110,17 @@ def test_errors_import_nothing_of_ours():
     assert imported_modules(Path("seppo/errors.py")) == set()
 
 
-def test_worker_and_engines_never_meet():
+def test_worker_host_and_engines_never_meet():
+    folders = {"worker", "host", "engines"}
     for file in FILES:
-        if file.parts[1] in ("worker", "engines"):
-            other = {"worker": "engines", "engines": "worker"}[file.parts[1]]
-            assert other not in {layer_of(module) for module in imported_modules(file)}, file
+        if file.parts[1] in folders:
+            met = {layer_of(module) for module in imported_modules(file)}
+            assert not met & (folders - {file.parts[1]}), file
 
 
-def test_the_worker_does_not_know_the_core():
+def test_worker_and_host_do_not_know_the_core():
     for file in FILES:
-        if file.parts[1] == "worker":
+        if file.parts[1] in ("worker", "host"):
             assert "core" not in {layer_of(module) for module in imported_modules(file)}, file
 
 

@@ -1,4 +1,4 @@
-"""The processes of a soak run: a name server and groups of workers, all started here."""
+"""The processes of a soak run: a name server and hosts, all started here."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from seppo.settings import Settings
+from seppo.transport.credentials import Credentials
 from seppo.transport.nameserver import NameServer
+from seppo.transport.proxy import call
 
 PATIENCE = 30.0  # seconds that something which was started may take until it is there
 
 
 class Site:
-    """A name server and supervisors with workers; a context manager.
+    """A name server and hosts; a context manager.
 
     Attributes:
         environ: The environment in which clients find them.
@@ -74,35 +78,41 @@ class Site:
                 self._nameserver.stdout.close()
             self._nameserver = None
 
-    def start_supervisor(self, name: str, n_workers: int) -> None:
-        """Start workers, and wait until they are registered."""
-        command = [sys.executable, "-m", "seppo", "worker", "-n", str(n_workers), "--name", name]
+    def start_supervisor(self, name: str, places: int) -> None:
+        """Start a host, and wait until it is registered and all its spares are ready."""
+        command = [sys.executable, "-m", "seppo", "worker", "-n", str(places), "--name", name]
         with self.log.open("a") as log:
             self.supervisors[name] = subprocess.Popen(
                 command, env=self.environ, stdout=log, stderr=log
             )
         deadline = time.monotonic() + PATIENCE
-        while len(self.worker_pids(name)) < n_workers:
+        while sum(len(host["spares"]) for host in self._hosts(name)) < places:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"workers {name} do not start:\n{self.log.read_text()[-4000:]}")
+                raise RuntimeError(f"host {name} does not start:\n{self.log.read_text()[-4000:]}")
             time.sleep(0.05)
 
     def stop_supervisor(self, name: str, number: int) -> None:
-        """End workers with a signal to their supervisor."""
+        """End a host with a signal to its supervisor."""
         _end(self.supervisors.pop(name), number)
 
-    def worker_pids(self, name: str = "") -> list[int]:
-        """Return the process ids of the registered workers whose names begin so."""
+    def worker_pids(self) -> list[int]:
+        """Return the ids of the processes that clients hold."""
+        clients = [client for host in self._hosts() for client in host["clients"]]
+        return [process["pid"] for client in clients for process in client["processes"]]
+
+    def _hosts(self, name: str = "") -> list[dict[str, Any]]:
+        """Return what the supervisors whose names begin so say of their hosts."""
+        credentials = Credentials(self.settings)
         try:
-            entries = NameServer(self.settings).find()
+            entries = NameServer(self.settings, credentials).find()
         except OSError:
             return []  # the name server is being started again
-        return [
-            int(entry.facts["pid"])
-            for entry in entries
-            if entry.name.startswith(f"seppo.{name}")
-            and Path(f"/proc/{entry.facts['pid']}").exists()
-        ]
+        found = []
+        for entry in entries:
+            if entry.name.startswith(f"seppo.{name}"):
+                with suppress(OSError):  # it was killed, and its entry is still there
+                    found.append(call(credentials, entry.address, "info", timeout=PATIENCE))
+        return found
 
 
 def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str], number: int) -> None:

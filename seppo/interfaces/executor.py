@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from seppo.core.commands import Deliver, FailJob, FinishJob, LostItem
 from seppo.core.events import Policy
-from seppo.driver import Broken, JobHandle, Outcome, driver_for, is_driver_thread
+from seppo.driver import Broken, Driver, JobHandle, Outcome, driver_for, is_driver_thread
 from seppo.engines.base import Answer
 from seppo.errors import (
     InternalError,
@@ -94,28 +94,25 @@ class Executor(StandardExecutor):
             raise NoWorkersError(str(error)) from error
         if driver is None:
             raise NoWorkersError(f"no worker of group {settings.group!r} is registered")
-        self._calls = _Calls(policy.task_timeout)
-        outcomes: _Outcomes = SimpleQueue()
-        self._outcomes = outcomes
-        self._lock = threading.Lock()  # guards the numbering of calls and the shutdown
+        self._driver, self._policy = driver, policy
+        self._lock = threading.Lock()  # guards the numbering of calls, the lines, the shutdown
         self._is_shut_down = False
-        self._source = TaskSource(self._calls.begin)
-        self._calls.forget = self._source.drop
-        self._job = driver.open(self._source, _sink(self._calls, outcomes), policy)
-        self._collector = threading.Thread(
-            target=_collect,
-            args=(outcomes, self._calls),
-            name="seppo-collector",
-            daemon=True,
-        )
-        try:
-            _collectors[self._collector] = self._job
-            self._collector.start()
-        except BaseException:  # Ctrl-C, or no more threads
-            _collectors.pop(self._collector, None)
-            self._job.close()
-            raise
-        weakref.finalize(self, self._job.end).atexit = False
+        self._line = self._open_line(None)  # for calls with the code as it is now
+        self._older: list[_Line] = []  # with calls whose code has changed since
+
+    def _open_line(self, first: PackedCall | None) -> _Line:
+        line = _Line(self._driver, self._policy, first)
+        weakref.finalize(self, line.job.end).atexit = False
+        return line
+
+    def _line_for(self, call: PackedCall) -> _Line:
+        """Return where a call is to run: another one once code has changed. Under the lock."""
+        if not self._line.admits(call):
+            self._line.end()  # what is pending there runs with the code that it was made with
+            self._older = [line for line in self._older if line.collector.is_alive()]
+            self._older.append(self._line)
+            self._line = self._open_line(call)
+        return self._line
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Return the future of one call; its arguments are packed now.
@@ -125,29 +122,29 @@ class Executor(StandardExecutor):
         Raises:
             RuntimeError: If the executor is shut down or the process ends.
         """
-        future = _CallFuture(self._outcomes)
-        if not self._job.is_of_this_process:  # before the lock, which the fork may have caught
+        if not self._line.job.is_of_this_process:  # before the lock, which the fork may have caught
             raise RuntimeError("this executor belongs to the process that made it, not to a fork")
         self._check_open()
         try:
             call = PackedCall.of(fn, args, kwargs)  # user code, which may submit: without the lock
         except SerializationError as error:
-            future.set_exception(error)
-            return future
+            return self._unsent(error)
         except Exception as problem:
             reason = f"{type(problem).__name__}: {problem}"
             unsent = SerializationError(f"an argument of the call {fn!r}", reason)
             unsent.__cause__ = problem
-            future.set_exception(unsent)
-            return future
+            return self._unsent(unsent)
         with self._lock:
             self._check_open()
-            index = self._job.offered
-            self._source.add(index, call)
-            self._calls.add(index, future)
-            self._job.offer(1)
-        if self._calls.broken is not None:  # between the check and now
-            self._calls.fail_all(self._calls.broken)
+            line = self._line_for(call)
+            future = line.add(call)
+        if line.calls.broken is not None:  # between the check and now
+            line.calls.fail_all(line.calls.broken)
+        return future
+
+    def _unsent(self, error: SerializationError) -> Future[Any]:
+        future = _CallFuture(self._line.outcomes)
+        future.set_exception(error)
         return future
 
     def map(
@@ -176,24 +173,82 @@ class Executor(StandardExecutor):
             wait: Return only when all pending futures are done.
             cancel_futures: Cancel those that have not begun.
         """
-        if not self._job.is_of_this_process:
+        if not self._line.job.is_of_this_process:
             return
         with self._lock:
             self._is_shut_down = True
-            self._job.end()  # again, should Ctrl-C have come in the middle
-            self._job.remind()
+            lines = [*self._older, self._line]
+            for line in lines:
+                line.end()
         if cancel_futures:
-            self._calls.cancel_waiting()
-        if wait and self._collector is not threading.current_thread():
-            self._collector.join()
+            for line in lines:
+                line.calls.cancel_waiting()
+        for line in lines if wait else ():
+            if line.collector is not threading.current_thread():
+                line.collector.join()
 
     def _check_open(self) -> None:
         if self._is_shut_down:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if _process_ends:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-        if self._calls.broken is not None:
-            raise self._calls.broken
+        if self._line.calls.broken is not None:
+            raise self._line.calls.broken
+
+
+class _Line:
+    """Calls that share a world: a job, and the thread that settles its futures.
+
+    Args:
+        driver: Where the job runs.
+        policy: What the caller asked for.
+        first: The first call, if it is known.
+    """
+
+    def __init__(self, driver: Driver, policy: Policy, first: PackedCall | None) -> None:
+        self.calls = _Calls(policy.task_timeout)
+        self.outcomes: _Outcomes = SimpleQueue()
+        self._source = TaskSource(self.calls.begin)
+        if first is not None:
+            self._source.function = self._source.function_for(first)
+        self.calls.forget = self._source.drop
+        self.job = driver.open(self._source, _sink(self.calls, self.outcomes), policy)
+        self.collector = threading.Thread(
+            target=_collect,
+            args=(self.outcomes, self.calls),
+            name="seppo-collector",
+            daemon=True,
+        )
+        try:
+            _collectors[self.collector] = self.job
+            self.collector.start()
+        except BaseException:  # Ctrl-C, or no more threads
+            _collectors.pop(self.collector, None)
+            self.job.close()
+            raise
+
+    def admits(self, call: PackedCall) -> bool:
+        """Whether a call can run in the same processes as those before."""
+        function = self._source.function_for(call)
+        if function is not self._source.function:
+            if not self.job.admits(function):
+                return False
+            self._source.function = function
+        return True
+
+    def add(self, call: PackedCall) -> Future[Any]:
+        """Have a call run, and return its future."""
+        future = _CallFuture(self.outcomes)
+        index = self.job.offered
+        self._source.add(index, call)
+        self.calls.add(index, future)
+        self.job.offer(1)
+        return future
+
+    def end(self) -> None:
+        """Take no more calls."""
+        self.job.end()
+        self.job.remind()  # again, should Ctrl-C have come in the middle
 
 
 class _Calls:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
+import os
 import threading
 import time
 import warnings
@@ -15,7 +16,7 @@ from seppo.interfaces.caller import level_of_caller
 from seppo.interfaces.parts import LoopEnd
 from seppo.payload.data import provide_here
 from seppo.payload.outcome import Failure
-from seppo.payload.setup import Equipped, Setup
+from seppo.payload.setup import Setup, Surroundings
 from seppo.payload.source import ItemSource
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ class SetUpHere:
     def __init__(self, setup: Setup | None, func: Callable[..., Any]) -> None:
         self._setup = setup
         self._func = func
-        self._begun: Equipped | None = None
+        self._begun: Surroundings | None = None
+        self._outer: dict[str, str | None] = {}  # the environment as it was
 
     def begin(self) -> None:
         """Before the first item: provide what is to be there, and call the initializer.
@@ -62,13 +64,26 @@ class SetUpHere:
         if self._setup is None or self._begun is not None:
             return
         provide_here(self._setup.depends.paths)
-        equipped = self._setup.equip(self._func)
-        equipped.begin("of this process")
-        self._begun = equipped
+        for name, value in self._setup.env.items():
+            self._outer.setdefault(name, os.environ.get(name))
+            os.environ[name] = value
+        around = self._setup.surroundings()
+        around.provide(self._func)
+        around.begin("of this process")
+        self._begun = around
 
     def end(self) -> None:
         """After the last item: call the finalizer, if the initializer was called."""
         self._setup, begun, self._begun = None, self._begun, None
+        self._finalize(begun)
+        while self._outer:
+            name, value = self._outer.popitem()
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    def _finalize(self, begun: Surroundings | None) -> None:
         if begun is None or begun.finalizer is None:
             return
         try:

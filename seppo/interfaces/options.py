@@ -127,7 +127,7 @@ def setup_of(
     initializer: Callable[..., object] | None,
     initargs: Iterable[Any],
     finalizer: Callable[[], object] | None,
-    cleanup: bool,
+    env: Mapping[str, str] | None,
 ) -> Setup | None:
     """Return what is to be there and to be done around a map; None for nothing.
 
@@ -141,10 +141,16 @@ def setup_of(
             raise TypeError(f"{name} must be callable, not {value!r}")
     if isinstance(depends, (str, os.PathLike)) or not isinstance(depends, Iterable):
         raise TypeError(f"depends must be a list, not {depends!r}")
+    variables = dict(env or {})
+    for variable, text in variables.items():
+        if not isinstance(variable, str) or not isinstance(text, str):
+            raise TypeError(f"env must map names to texts, not {variable!r} to {text!r}")
+        if not variable or "=" in variable or "\0" in variable + text:
+            raise ConfigurationError("env", repr(variable), "the name of a variable is needed")
     listed = list(depends)
-    if not listed and initializer is None and finalizer is None:
+    if not listed and initializer is None and finalizer is None and not variables:
         return None
-    return Setup(Depends.of(listed), initializer, tuple(initargs), finalizer, bool(cleanup))
+    return Setup(Depends.of(listed), initializer, tuple(initargs), finalizer, variables)
 
 
 def _positive(name: str, value: SupportsIndex | None) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -51,7 +51,7 @@ def map_parallel(
     initializer: Callable[..., object] | None = None,
     initargs: Iterable[Any] = (),
     finalizer: Callable[[], object] | None = None,
-    cleanup: bool = True,
+    env: Mapping[str, str] | None = None,
 ) -> ParallelMap[R] | SerialMap[R]:
     """Return an iterator over ``func`` of each item, computed on all workers.
 
@@ -96,14 +96,15 @@ def map_parallel(
             ``WorkerLostError``. ``"error"`` raises ``NoWorkersError``.
         depends: What travels besides: modules, packages, functions and classes, which
             ``func`` then finds as globals, and paths of files and directories, which it
-            finds with ``seppo.data_path(name)`` or relative to its working directory.
+            finds with ``seppo.data_path(name)``, on other machines also relative to its
+            working folder, and which are its own there.
         initializer: Called once on each worker before its first item. It is not called
             again for another map with the same function and initializer, unless there
             is a ``finalizer``.
         initargs: The arguments of ``initializer``.
         finalizer: Called on each of these workers when the map is over, in whatever way.
-        cleanup: Remove the files that ``depends`` named from the workers when the map is
-            over; False keeps them for the next map, as long as the worker lives.
+        env: Environment variables to set on the workers, before anything of yours is imported
+            there. All others are those that the worker was started with.
 
     Returns:
         An iterator, also a context manager, with ``close()``, ``cancel()``, and ``len()``
@@ -138,7 +139,7 @@ def map_parallel(
         group=group,
         fallback=fallback,
     )
-    setup = setup_of(depends, initializer, initargs, finalizer, cleanup)
+    setup = setup_of(depends, initializer, initargs, finalizer, env)
     options = replace(options, setup=setup)
     _check(func, iterables)
     if is_nested(group):
@@ -169,7 +170,7 @@ def map_parallel_serial(
     initializer: Callable[..., object] | None = None,
     initargs: Iterable[Any] = (),
     finalizer: Callable[[], object] | None = None,
-    cleanup: bool = True,
+    env: Mapping[str, str] | None = None,
 ) -> SerialMap[R]:
     """Return what ``map_parallel`` returns, computed in this process by builtin ``map``.
 
@@ -194,7 +195,7 @@ def map_parallel_serial(
         group=group,
         fallback=fallback,
     )
-    setup = setup_of(depends, initializer, initargs, finalizer, cleanup)
+    setup = setup_of(depends, initializer, initargs, finalizer, env)
     options = replace(options, setup=setup)
     _check(func, iterables)
     return SerialMap.over(func, iterables, options)

@@ -8,7 +8,7 @@ import time
 import numpy
 import pytest
 import userland
-from cluster import is_alive, wait_until
+from cluster import is_alive
 
 import seppo
 
@@ -47,7 +47,7 @@ def test_close_from_another_thread_ends_a_waiting_next(cluster):
     results = seppo.map_parallel(time.sleep, [60, 60, 60])
 
     def close_when_busy():
-        wait_until(lambda: all(info["busy"] for info in cluster.infos()), "busy workers")
+        cluster.wait_until_busy()
         results.close()
 
     thread = threading.Thread(target=close_when_busy)
@@ -283,6 +283,20 @@ def test_a_result_buffer_that_is_filled_over_and_over():
     assert sums == [float(x) for x in range(3000)]
 
 
+@pytest.mark.parametrize("plain", [0, 1, 50, 900])
+def test_a_result_list_that_is_filled_again_after_plain_results(plain):
+    filled = []
+
+    def fill(x):
+        if x < plain:
+            return x
+        filled[:] = [x]
+        return filled
+
+    expected = [x if x < plain else [x] for x in range(1000)]
+    assert list(seppo.map_parallel(fill, range(1000), chunksize=1000)) == expected
+
+
 # --- forks and processes on the worker
 
 
@@ -392,7 +406,7 @@ def test_a_map_that_is_left_frees_its_workers_wherever_they_are(cluster, where):
     else:
         list(seppo.map_parallel(takes_the_signal, range(8)))
         results = seppo.map_parallel(time.sleep, [60] * 8)
-    wait_until(lambda: all(info["busy"] for info in cluster.infos()), "busy workers")
+    cluster.wait_until_busy()
     results.close()
     cluster.wait_until_idle()
     assert list(seppo.map_parallel(userland.square, [1, 2])) == [1, 4]

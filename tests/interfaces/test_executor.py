@@ -198,16 +198,15 @@ def test_callbacks_may_wait_for_other_futures(executor):
 class Submits:
     """Submits a call while it is pickled, here or in another thread, and waits for it."""
 
-    executor = None
-
-    def __init__(self, in_thread):
+    def __init__(self, executor, in_thread):
+        self.executor = executor
         self.in_thread = in_thread
 
     def __reduce__(self):
         found = []
 
         def submit():
-            found.append(Submits.executor.submit(userland.square, 3).result(20))
+            found.append(self.executor.submit(userland.square, 3).result(20))
 
         if self.in_thread:
             thread = threading.Thread(target=submit)
@@ -219,10 +218,9 @@ class Submits:
 
 
 @pytest.mark.parametrize("in_thread", [False, True])
-def test_an_argument_may_submit_while_it_is_pickled(executor, monkeypatch, in_thread):
-    monkeypatch.setattr(Submits, "executor", executor)
+def test_an_argument_may_submit_while_it_is_pickled(executor, in_thread):
     with deadline():
-        future = executor.submit(userland.add, Submits(in_thread), 1)
+        future = executor.submit(userland.add, Submits(executor, in_thread), 1)
         assert future.result(20) == 10
 
 

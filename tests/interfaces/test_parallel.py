@@ -1,6 +1,7 @@
 """``map_parallel`` on real workers: the same as builtin ``map``."""
 
 import functools
+import io
 import itertools
 import math
 import os
@@ -8,6 +9,7 @@ import pickle
 import sys
 import threading
 import time
+import urllib.error
 
 import numpy
 import pytest
@@ -198,16 +200,78 @@ def test_pyro_errors_of_an_item_are_the_items():
 class OddConstructor(Exception):
     def __init__(self, a, b):
         super().__init__(f"{a} and {b}")
+        self.b = b
 
 
-def test_exception_that_does_not_pickle_arrives_as_text():
+class NotFound(KeyError):
+    def __init__(self, name):
+        super().__init__(f"{name} not found")
+
+
+class NeedsItsLock(Exception):
+    def __init__(self, text):
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+    def __str__(self):
+        return f"{self.args[0]}, locked: {self.lock.locked()}"
+
+
+class Unread(io.BytesIO):
+    def __reduce_ex__(self, protocol):
+        raise TypeError("cannot pickle what a socket brings")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: OddConstructor(x, 2),
+        lambda x: NotFound(x),
+        lambda x: urllib.error.HTTPError(f"http://{x}", 404, "Gone", {}, Unread()),
+    ],
+)
+def test_exceptions_come_home_as_map_raises_them(make):
     def fail(x):
-        raise OddConstructor(x, 2)
+        raise make(x)
 
     results = seppo.map_parallel(fail, [1, 2])
-    with pytest.raises(seppo.RemoteError, match=r"OddConstructor: 1 and 2") as caught:
+    for x in (1, 2):
+        expected = make(x)
+        with pytest.raises(type(expected)) as caught:
+            next(results)
+        assert type(caught.value) is type(expected)
+        assert str(caught.value) == str(expected)
+        for name in ("b", "code", "url"):
+            assert getattr(expected, name, None) == vars(caught.value).get(name)
+        assert "raise make(x)" in str(caught.value.__cause__)
+
+
+def test_what_an_exception_leaves_behind_is_named():
+    def fail(x):
+        error = ValueError("bad")
+        error.lock, error.x = threading.Lock(), x
+        raise error
+
+    with pytest.raises(ValueError, match="bad") as caught:
+        next(seppo.map_parallel(fail, [5]))
+    assert caught.value.x == 5
+    assert "lock was left out: TypeError" in caught.value.__notes__[0]
+
+
+def test_exceptions_as_values_and_as_items_come_home():
+    errors = [OddConstructor(1, 2), NotFound("x")]
+    for error, home in zip(errors, seppo.map_parallel(lambda e: e, errors), strict=True):
+        assert (type(home), str(home), vars(home)) == (type(error), str(error), vars(error))
+
+
+def test_exception_that_cannot_travel_arrives_as_text():
+    def fail(x):
+        raise NeedsItsLock(x)
+
+    results = seppo.map_parallel(fail, [1, 2])
+    with pytest.raises(seppo.RemoteError, match=r"NeedsItsLock: 1, locked: False") as caught:
         next(results)
-    assert "raise OddConstructor" in caught.value.traceback
+    assert "raise NeedsItsLock" in caught.value.traceback
 
 
 def test_stop_iteration_of_an_item_ends_a_loop_as_with_map():
@@ -454,7 +518,7 @@ def test_abandoned_map_frees_the_workers(cluster, way, tmp_path):
         time.sleep(60)
 
     results = seppo.map_parallel(nap, [1, 2, 3, 4])
-    wait_until(lambda: all(info["busy"] for info in cluster.infos()), "busy workers")
+    cluster.wait_until_busy()
     if way == "close":
         results.close()
     elif way == "with":
@@ -525,12 +589,13 @@ def test_slow_items_do_not_hold_back_quick_ones():
     assert pids[0] not in pids[1:]
 
 
-def test_quick_first_items_do_not_lock_slow_ones_to_one_worker():
+def test_quick_first_items_do_not_lock_slow_ones_to_one_worker(cluster):
     def slow_after_1000(x):
         if x >= 1000:
             time.sleep(0.1)
         return os.getpid()
 
+    cluster.wait_until_idle()  # a copy of another test's item may still be ending
     pids = list(seppo.map_parallel(slow_after_1000, range(1020)))
     counts = [pids[1000:].count(pid) for pid in set(pids[1000:])]
     assert len(counts) == 2

@@ -56,7 +56,7 @@ def surroundings() -> None:
             initializer=print,
             initargs=("ready",),
             finalizer=lambda: None,
-            cleanup=False,
+            env={"NAME": "value"},
         )
     )
     path: Path = seppo.data_path("data.csv")

@@ -108,11 +108,11 @@ class Net:
         assert any("name server at" in line for line in lines)
 
     def start_workers(self, side, n=2):
-        """Start workers on one side, and wait until they are registered."""
+        """Start a host with so many places on one side, and wait until it is registered."""
         before = len(self.status("near"))
         process = self.spawn(side, "-m", "seppo", "worker", "-n", n, "--host", self.hosts[side])
         wait_until(
-            lambda: len(self.status("near")) == before + n or process.poll() is not None,
+            lambda: len(self.status("near")) > before or process.poll() is not None,
             "registration",
         )
         assert process.poll() is None, process.stdout.read()
