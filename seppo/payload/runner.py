@@ -208,6 +208,8 @@ class ChunkRun:
                 # Whoever dies here dies for all of them.
                 self._set_mark(first, self._stop)
                 self._func = self._load_function()
+                # No part of what items cost: the next chunks would be far too small.
+                started = self.burst_at = time.perf_counter()
             if self.chunk.alone or self.chunk.task_timeout:
                 self._call_exactly(self._func, started)
                 return

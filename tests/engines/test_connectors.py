@@ -34,7 +34,7 @@ def test_what_a_task_raises_is_logged_and_the_next_one_is_done(connectors, caplo
     connectors.submit(fail)
     connectors.submit(done.set)
     assert done.wait(20)
-    assert "a strange peer" in caplog.text
+    wait_until(lambda: "a strange peer" in caplog.text)
 
 
 def test_more_threads_help_where_all_wait_for_the_dead(connectors):

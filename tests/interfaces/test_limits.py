@@ -148,12 +148,14 @@ def test_serial_maps_look_at_the_time_before_each_item():
 def test_cancel_keeps_what_is_here_and_ends_what_runs(cluster):
     results = seppo.map_parallel(userland.pid_after, [0, 0, 60, 60, 60])
     found = [next(results), next(results)]
-    threading.Timer(0.2, results.cancel).start()
+    cluster.wait_until_busy(2)
+    busy = {info["pid"] for info in cluster.infos() if info["busy"]}
+    results.cancel()
     found += results
     assert len(found) == 2
-    # Both ran an item of a minute: their processes end, and others do the next map.
-    wait_until(lambda: not any(map(is_alive, found)), "the end of what ran")
-    assert not set(seppo.map_parallel(userland.pid_after, [0, 0])) & set(found)
+    # Their processes end, and others do the next map.
+    wait_until(lambda: not any(map(is_alive, busy)), "the end of what ran")
+    assert not set(seppo.map_parallel(userland.pid_after, [0, 0])) & busy
 
 
 def test_cancel_stops_reading_the_input(cluster):

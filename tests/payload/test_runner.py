@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import hostile
 import pytest
@@ -801,3 +802,18 @@ def test_an_item_that_has_ended_meanwhile_is_not_given_up():
     assert run_all(run) == [None] * 4
     assert given_up == [None] * 4
     assert not run.is_unwanted
+
+
+def test_loading_the_function_is_no_part_of_what_items_cost(monkeypatch):
+    now = [0.0]
+    clock = SimpleNamespace(perf_counter=lambda: now[0], monotonic=time.monotonic)
+    monkeypatch.setattr(runner, "time", clock)
+
+    def load():
+        now[0] += 5.0
+        return abs
+
+    run = ChunkRun(load, chunk_of(range(3)), Pace())
+    while not run.is_finished:
+        run.run_burst()
+    assert run.take_outcomes() == ([0, 1, 2], 0.0)
