@@ -119,6 +119,8 @@ def pack_function(func: Callable[..., Any], setup: Setup | None = None) -> Packe
 
 def _forget(number: int, reference: weakref.ref[Any]) -> None:
     # Without the lock: the collector may call this anywhere, also while the lock is held.
+    if _remembered is None:  # the interpreter is taking this module apart
+        return
     found = _remembered.get(number)
     if found is not None and found[0] is reference:
         _remembered.pop(number, None)
