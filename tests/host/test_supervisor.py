@@ -398,7 +398,7 @@ def kill_group(_: object) -> None:
     ("item", "how"),
     [
         (close_all_descriptors, "exit code"),
-        (write_rubbish, "SIGKILL (it wrote rubbish to its control line)"),
+        (write_rubbish, "(it wrote rubbish to its control line)"),
         (kill_group, "SIGKILL"),
         (lambda _: os.kill(os.getpid(), signal.SIGTERM), "SIGTERM"),
     ],
@@ -408,7 +408,7 @@ def test_it_costs_its_own_process_only(shared, item, how):
         (bystander,) = other.lease()
         (worker,) = client.lease()
         worker.run(1, item, [0])
-        assert client.ended(worker).how.startswith(how)
+        assert how in client.ended(worker).how  # by the signal, or as the line ends
         (successor,) = client.attach()
         for one in (successor, bystander):
             one.run(2, abs, [-1])
