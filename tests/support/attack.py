@@ -186,7 +186,8 @@ class Listener:
             thread.start()
 
     def _serve(self, sock: socket.socket, number: int) -> None:
-        with contextlib.suppress(OSError):
+        # ValueError: close() has closed a socket that select is given.
+        with contextlib.suppress(OSError, ValueError):
             self.serve(sock, number)
 
     def serve(self, sock: socket.socket, number: int) -> None:
