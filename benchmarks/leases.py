@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.soak.site import Site
-from seppo.transport.credentials import Credentials
-from seppo.transport.nameserver import NameServer
-from seppo.transport.proxy import call
+from seppo.pyro.nameserver import NameServer
+from seppo.pyro.proxy import call
+from seppo.trust.credentials import Credentials
 
 ROUNDS = 9
 N_MODULES = 300

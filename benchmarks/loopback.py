@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seppo.transport.stream import Stream
+    from seppo.wire.stream import Stream
 
 HEAD = struct.Struct("!QQ")  # bytes to come, bytes of one block
 KEEP = 0  # instead of a block size: receive all into memory of its own
@@ -139,7 +139,7 @@ def receive_raw(connection: socket.socket) -> None:
 
 def receive_frames(connection: socket.socket) -> None:
     """Serve transfers of frames until the sender hangs up."""
-    from seppo.transport.stream import Stream
+    from seppo.wire.stream import Stream
 
     stream = Stream(connection)
     expected = 0

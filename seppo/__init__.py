@@ -27,6 +27,7 @@ from seppo.errors import (
     TaskTimeoutError,
     WorkerLostError,
 )
+from seppo.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from seppo.interfaces.executor import Executor as Executor
@@ -35,10 +36,8 @@ if TYPE_CHECKING:
     from seppo.interfaces.server import (
         start_seppo_enslaved_server as start_seppo_enslaved_server,
     )
-    from seppo.payload.data import data_path as data_path
-    from seppo.payload.retry import Retry as Retry
-
-__version__ = "1.0.dev0"
+    from seppo.shipping.data import data_path as data_path
+    from seppo.values.retry import Retry as Retry
 
 __all__ = [
     "ConfigurationError",
@@ -65,8 +64,8 @@ __all__ = [
 
 _HOMES = {
     "Executor": "seppo.interfaces.executor",
-    "Retry": "seppo.payload.retry",
-    "data_path": "seppo.payload.data",
+    "Retry": "seppo.values.retry",
+    "data_path": "seppo.shipping.data",
     "map_parallel": "seppo.interfaces.parallel",
     "map_parallel_serial": "seppo.interfaces.parallel",
     "start_seppo_enslaved_server": "seppo.interfaces.server",

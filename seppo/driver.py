@@ -39,10 +39,10 @@ from seppo.core.scheduler import Scheduler
 from seppo.engines.base import Engine, Told, WorldOver
 from seppo.engines.pyro import PyroEngine
 from seppo.errors import InternalError, ProtocolError, SecurityError, SeppoError
-from seppo.payload.function import PackedFunction
-from seppo.payload.place import enter_worker_thread
-from seppo.payload.source import ItemSource
+from seppo.place import enter_worker_thread
 from seppo.settings import Settings
+from seppo.values.function import PackedFunction
+from seppo.values.source import ItemSource
 
 log = logging.getLogger(__name__)
 

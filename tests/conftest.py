@@ -1,12 +1,20 @@
 """Fixtures for tests on real processes."""
 
 import os
+import signal
 import threading
 
 import pytest
 from cluster import Cluster
 
 REAL = ("PYRO_NS_HOST", "PYRO_NS_PORT")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_works():
+    """A shell that runs the tests in its background has them, and all they start, ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,33 +11,30 @@ import pytest
 ROOT = Path(__file__).parents[1]
 RANKS = {
     "errors": 0,
+    "version": 0,
     "settings": 1,
+    "place": 1,
     "core": 1,
-    "payload": 2,
     "wire": 2,
-    "shipping": 3,  # manifests are still in payload
-    "transport": 3,
-    "journal": 3,
-    "report": 3,
-    "worker": 4,
-    "host": 4,
-    "engines": 4,
-    "driver": 5,
-    "interfaces": 6,
-    "cli": 7,
-    "testing": 7,
-    "__init__": 7,
-    "__main__": 8,  # one line: cli.main()
+    "shipping": 3,
+    "trust": 3,
+    "values": 4,
+    "pyro": 4,
+    "worker": 5,
+    "host": 5,
+    "engines": 5,
+    "driver": 6,
+    "interfaces": 7,
+    "cli": 8,
+    "__init__": 8,
+    "__main__": 9,  # one line: cli.main()
 }
-# Rooms that files of payload are moving to; until all have, they are one layer with it.
-MOVING = {"values": "payload"}
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "seppo").rglob("*.py"))
 
 
 def layer_of(dotted: str) -> str:
     """Return the layer of a module: the name after ``seppo``."""
-    room = dotted.split(".")[1] if "." in dotted else "__init__"
-    return MOVING.get(room, room)
+    return dotted.split(".")[1] if "." in dotted else "__init__"
 
 
 def module_of(file: Path) -> str:
@@ -78,7 +75,7 @@ def imported_modules(file: Path) -> set[str]:
 
 
 def test_the_files_are_found():
-    assert Path("seppo/payload/frames.py") in FILES
+    assert Path("seppo/wire/frames.py") in FILES
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
@@ -125,7 +122,7 @@ def test_worker_and_host_do_not_know_the_core():
 
 
 @pytest.mark.parametrize(
-    ("library", "home"), [("Pyro5", "seppo/transport/"), ("cloudpickle", "seppo/payload/serialize")]
+    ("library", "home"), [("Pyro5", "seppo/pyro/"), ("cloudpickle", "seppo/values/serialize")]
 )
 def test_a_library_has_one_home(library, home):
     users = {

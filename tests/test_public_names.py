@@ -53,12 +53,6 @@ def test_lists_are_sorted_and_without_repetition():
         assert sorted(set(module.__all__)) == list(module.__all__)
 
 
-def test_testing_lists_what_exists_and_explains_it():
-    testing = pytest.importorskip("seppo.testing")
-    for name in testing.__all__:
-        assert inspect.getdoc(getattr(testing, name)), name
-
-
 def test_dir_shows_names_that_are_not_loaded_yet():
     assert set(seppo.__all__) <= set(dir(seppo))
 

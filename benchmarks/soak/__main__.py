@@ -13,7 +13,7 @@ from benchmarks.soak.chaos import Chaos
 from benchmarks.soak.site import Site
 from benchmarks.soak.watch import Holdings, shared_memory
 from benchmarks.soak.work import Work
-from seppo.payload.buffers import POOL_BYTES
+from seppo.wire.buffers import POOL_BYTES
 
 WARM = 0.2  # of the time, after which holdings are counted for the first time
 TELL = 30.0  # seconds between two lines

@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from seppo.pyro.nameserver import NameServer
+from seppo.pyro.proxy import call
 from seppo.settings import Settings
-from seppo.transport.credentials import Credentials
-from seppo.transport.nameserver import NameServer
-from seppo.transport.proxy import call
+from seppo.trust.credentials import Credentials
 
 PATIENCE = 30.0  # seconds that something which was started may take until it is there
 

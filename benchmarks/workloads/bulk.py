@@ -145,7 +145,7 @@ class Bandwidth(Workload):
 
     def _run_stream(self, block: bytes, count: int) -> float:
         from benchmarks.loopback import Receivers, send_frames
-        from seppo.transport.stream import Stream
+        from seppo.wire.stream import Stream
 
         receivers = Receivers("stream", 1)
         try:

@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import seppo
 from seppo.cli.security import add_key_file, with_key_file
 from seppo.errors import NameServerError, SecurityError, SeppoError
 from seppo.interfaces.parallel import map_parallel
-from seppo.payload.bundle import environment_here
-from seppo.payload.protocol import PROTOCOL_VERSION, Welcome, from_frame
+from seppo.pyro.nameserver import Entry, NameServer
+from seppo.pyro.proxy import attach, call
 from seppo.settings import Settings
-from seppo.transport.credentials import Credentials
-from seppo.transport.keyfile import key_path
-from seppo.transport.nameserver import Entry, NameServer
-from seppo.transport.proxy import attach, call
-from seppo.transport.stream import Stream
-from seppo.transport.tls import is_loopback
+from seppo.shipping.bundle import environment_here
+from seppo.trust.credentials import Credentials
+from seppo.trust.keyfile import key_path
+from seppo.trust.tls import is_loopback
+from seppo.version import PROTOCOL_VERSION, __version__
+from seppo.wire.messages import Welcome, from_frame
+from seppo.wire.stream import Stream
 
 ASKED_AT_ONCE = 32
 PATIENCE = 5.0  # seconds for each question
@@ -241,15 +241,15 @@ def check_versions(patient: Patient) -> Finding:
     what = f"{patient.entry.name}, versions"
     there: dict[str, str] = dict(patient.health["versions"])
     here = environment_here(())
-    ours = str(patient.entry.facts.get("seppo", seppo.__version__))
+    ours = str(patient.entry.facts.get("seppo", __version__))
     told = [f"{name} {there.get(name, '?')}, here {version}"
             for name, version in here.items() if there.get(name) != version]  # fmt: skip
-    if ours != seppo.__version__:
-        told.append(f"seppo {ours}, here {seppo.__version__}")
+    if ours != __version__:
+        told.append(f"seppo {ours}, here {__version__}")
     if told:
         fix = "install the same versions on both sides; Python's minor version must be the same"
         minor = here["python"].rpartition(".")[0] + "."
-        is_well = there.get("python", "").startswith(minor) and ours == seppo.__version__
+        is_well = there.get("python", "").startswith(minor) and ours == __version__
         return Finding(what, is_well, "; ".join(told), fix)
     return Finding(what, True, f"Python {here['python']}, seppo {ours}, as here")
 

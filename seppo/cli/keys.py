@@ -12,9 +12,9 @@ from typing import Any
 from seppo.cli.security import add_key_file, with_key_file
 from seppo.errors import SecurityError
 from seppo.settings import Settings
-from seppo.transport.certificates import DAYS, make_bundle
-from seppo.transport.keyfile import key_path, read_key
-from seppo.transport.tls import client_files, read_certificate, server_files, try_handshake
+from seppo.trust.certificates import DAYS, make_bundle
+from seppo.trust.keyfile import key_path, read_key
+from seppo.trust.tls import client_files, read_certificate, server_files, try_handshake
 
 SOON = 30  # days before the end of a certificate in which it is worth a word
 

@@ -11,9 +11,9 @@ import logging
 import sys
 from collections.abc import Sequence
 
-import seppo
 from seppo.cli import doctor, keys, nameserver, run, status, worker
 from seppo.errors import SeppoError
+from seppo.version import __version__
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="The name server is looked for at PYRO_NS_HOST and PYRO_NS_PORT "
         "(127.0.0.1 and 9090 if they are not set).",
     )
-    parser.add_argument("--version", action="version", version=f"seppo {seppo.__version__}")
+    parser.add_argument("--version", action="version", version=f"seppo {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what goes on")
     parser.set_defaults(verb=None)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from seppo.cli.security import add_insecure, add_key_file, warn_if_insecure, with_key_file
+from seppo.pyro.registry import NameServerThread, ignore_warnings_of_parsers
 from seppo.settings import Settings
-from seppo.transport.credentials import Credentials
-from seppo.transport.registry import NameServerThread, ignore_warnings_of_parsers
+from seppo.trust.credentials import Credentials
 
 
 def add_parser(verbs: Any) -> None:

@@ -21,11 +21,11 @@ from seppo.cli.worker import add_count, workers_wanted
 from seppo.host.launcher import Launcher, launcher
 from seppo.host.options import HostOptions
 from seppo.host.supervisor import Supervisor
-from seppo.payload.place import INSIDE
+from seppo.place import INSIDE
+from seppo.pyro.registry import NameServerThread, ignore_warnings_of_parsers
 from seppo.settings import Settings
-from seppo.transport.credentials import Credentials
-from seppo.transport.keyfile import ensure_key
-from seppo.transport.registry import NameServerThread, ignore_warnings_of_parsers
+from seppo.trust.credentials import Credentials
+from seppo.trust.keyfile import ensure_key
 from seppo.worker.process import run_worker
 
 START = 30.0  # seconds that the workers may take until they are ready

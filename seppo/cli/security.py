@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 from seppo.settings import Settings
-from seppo.transport.tls import is_loopback
+from seppo.trust.tls import is_loopback
 
 
 def add_key_file(parser: argparse.ArgumentParser) -> None:

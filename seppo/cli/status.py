@@ -11,10 +11,10 @@ from typing import Any
 
 from seppo.cli.security import add_key_file, with_key_file
 from seppo.errors import SecurityError
+from seppo.pyro.nameserver import Entry, NameServer
+from seppo.pyro.proxy import call
 from seppo.settings import Settings
-from seppo.transport.credentials import Credentials
-from seppo.transport.nameserver import Entry, NameServer
-from seppo.transport.proxy import call
+from seppo.trust.credentials import Credentials
 
 COLUMNS = ("name", "host", "pid", "group", "python", "address", "encrypted", "places", "state")
 CLIENT_COLUMNS = ("client", "process", "pid", "world", "runs")

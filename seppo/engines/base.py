@@ -8,9 +8,9 @@ from typing import Protocol
 
 from seppo.core.commands import CancelAttempt, KillWorker, RecallChunk, SendChunk
 from seppo.core.events import Event
-from seppo.payload.batch import Batch
-from seppo.payload.function import PackedFunction
-from seppo.payload.source import ItemSource
+from seppo.values.function import PackedFunction
+from seppo.values.source import ItemSource
+from seppo.wire.packed import Batch
 
 Order = SendChunk | RecallChunk | CancelAttempt | KillWorker
 SourceOf = Callable[[int], ItemSource | None]

@@ -26,8 +26,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from seppo.payload.function import SHARED_FROM, PackedFunction
-from seppo.payload.protocol import File, Function, FunctionAt, Message, NeedFiles
+from seppo.values.function import PackedFunction
+from seppo.wire.messages import File, FunctionAt, Message, NeedFiles
+from seppo.wire.packed import SHARED_FROM
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Courier:
         is_big = function.packed.nbytes >= SHARED_FROM
         if is_big and sharing is not None and sharing not in entry.shares:
             entry.shares[sharing] = _Share(peer)
-        return [(peer, Function(function))]
+        return [(peer, function.message)]
 
     def needed(self, peer: str, sharing: str | None, digest: bytes, now: float) -> Letters:
         """Return what to send when a worker says that it needs a function."""
@@ -139,7 +140,7 @@ class Courier:
         if function is None:
             return []
         entry.holders.update(asking)
-        message = FunctionAt(digest, location) if location else Function(function)
+        message = FunctionAt(digest, location) if location else function.message
         return [(name, message) for name in asking]
 
     # --- owners that are frozen or gone

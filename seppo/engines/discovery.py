@@ -21,14 +21,15 @@ from typing import Any
 from seppo.engines.connectors import Connectors
 from seppo.engines.threads import start_thread
 from seppo.errors import NameServerError, ProtocolError, SecurityError, SeppoError
-from seppo.payload.protocol import PROTOCOL_VERSION, Welcome, from_frame
+from seppo.pyro.nameserver import Entry, NameServer
+from seppo.pyro.proxy import attach, knock
 from seppo.settings import Settings
-from seppo.transport.address import Address
-from seppo.transport.credentials import Credentials
-from seppo.transport.liveness import watch_closely
-from seppo.transport.nameserver import Entry, NameServer
-from seppo.transport.proxy import attach, knock
-from seppo.transport.stream import Stream
+from seppo.trust.credentials import Credentials
+from seppo.version import PROTOCOL_VERSION
+from seppo.wire.address import Address
+from seppo.wire.liveness import watch_closely
+from seppo.wire.messages import Welcome, from_frame
+from seppo.wire.stream import Stream
 
 log = logging.getLogger(__name__)
 

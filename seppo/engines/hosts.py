@@ -33,7 +33,8 @@ from dataclasses import dataclass, field
 
 from seppo.engines.spread import spread
 from seppo.errors import ProtocolError
-from seppo.payload.protocol import (
+from seppo.settings import Settings
+from seppo.wire.messages import (
     Draining,
     Hello,
     KillWorker,
@@ -45,9 +46,8 @@ from seppo.payload.protocol import (
     Want,
     WorkerEnded,
 )
-from seppo.settings import Settings
-from seppo.transport.peer import Peer
-from seppo.transport.stream import Stream
+from seppo.wire.peer import Peer
+from seppo.wire.stream import Stream
 
 log = logging.getLogger(__name__)
 

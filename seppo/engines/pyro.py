@@ -41,13 +41,17 @@ from seppo.engines.base import Answer, Order, Told, WorldOver
 from seppo.engines.connectors import Connectors
 from seppo.engines.courier import Courier
 from seppo.engines.discovery import Discovery, HostArrival
+from seppo.engines.endings import Endings
 from seppo.engines.hosts import Host, HostDrains, HostLost, HostNews, Hosts
-from seppo.engines.losses import Losses
 from seppo.engines.worlds import Worlds
 from seppo.errors import ProtocolError
-from seppo.payload.function import PackedFunction
-from seppo.payload.place import caller_facts, who_is_this
-from seppo.payload.protocol import (
+from seppo.place import caller_facts, who_is_this
+from seppo.settings import Settings
+from seppo.trust.credentials import Credentials
+from seppo.values.function import PackedFunction
+from seppo.values.source import ItemSource
+from seppo.wire.address import Address
+from seppo.wire.messages import (
     Attach,
     Cancel,
     Chunk,
@@ -68,12 +72,8 @@ from seppo.payload.protocol import (
     from_frame,
     to_parts,
 )
-from seppo.payload.source import ItemSource
-from seppo.settings import Settings
-from seppo.transport.address import Address
-from seppo.transport.credentials import Credentials
-from seppo.transport.peer import Peer
-from seppo.transport.stream import Stream, Waker
+from seppo.wire.peer import Peer
+from seppo.wire.stream import Stream, Waker
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +106,8 @@ def _lender_of(message: Message) -> int | bytes | None:
     match message:
         case Chunk(job=job):
             return job
-        case Function(function=function):
-            return function.digest
+        case Function(digest=digest):
+            return digest
     return None
 
 
@@ -140,7 +140,7 @@ class PyroEngine:
         self._workers: dict[str, _Worker] = {}
         self._leases: dict[str, Leased] = {}  # of processes that are being connected to
         self._ending: dict[str, int] = {}  # the worlds of workers that _losses knows
-        self._losses = Losses()
+        self._losses = Endings()
         self._courier = Courier()
         self._events: list[Told] = []
         self._demands: dict[int, int] = {}

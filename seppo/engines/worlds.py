@@ -11,8 +11,8 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from seppo.payload.function import PackedFunction
 from seppo.shipping import worlds
+from seppo.values.function import PackedFunction
 
 KEPT_SECONDS = 60.0  # that a world without jobs is kept once there is a newer one
 MOST_IDLE = 2  # worlds without jobs, beside the newest, that are kept

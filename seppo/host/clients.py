@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from seppo.errors import ProtocolError
-from seppo.payload.protocol import (
+from seppo.wire.liveness import watch_closely
+from seppo.wire.messages import (
     Hello,
     KillWorker,
     Message,
@@ -28,8 +29,7 @@ from seppo.payload.protocol import (
     from_frame,
     to_parts,
 )
-from seppo.transport.liveness import watch_closely
-from seppo.transport.stream import Stream, Waker
+from seppo.wire.stream import Stream, Waker
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seppo.payload.protocol import Message
+from seppo.wire.messages import Message
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import time
 from typing import Any
 
 from seppo.errors import NameServerError, SecurityError
-from seppo.payload.bundle import environment_here
+from seppo.pyro.nameserver import NameServer
 from seppo.settings import Settings
-from seppo.transport.credentials import Credentials
-from seppo.transport.nameserver import NameServer
+from seppo.shipping.bundle import environment_here
+from seppo.trust.credentials import Credentials
 
 
 def health(settings: Settings, credentials: Credentials) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, Protocol
 
-from seppo.transport.stream import Waker
 from seppo.wire.config import WorkerConfig, limit_threads
+from seppo.wire.stream import Waker
 
 MESSAGE = 1 << 16  # bytes; the largest message between a supervisor and its helper
 PR_SET_PDEATHSIG = 1  # from linux/prctl.h

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from seppo.errors import ConfigurationError
 from seppo.host.tenants import Bounds
 from seppo.settings import Settings
-from seppo.transport.keyfile import key_path
+from seppo.trust.keyfile import key_path
 from seppo.wire.config import WorkerConfig, cpus
 
 

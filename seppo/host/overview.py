@@ -8,18 +8,17 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-import seppo
 from seppo.host.process import WorkerProcess
 from seppo.host.slots import Slots
 from seppo.host.tenants import Stage
-from seppo.payload.protocol import PROTOCOL_VERSION
+from seppo.version import PROTOCOL_VERSION, __version__
 from seppo.wire.config import cpus
 
 
 def facts() -> dict[str, Any]:
     """Return who this process is, for the name server and for clients."""
     return {
-        "seppo": seppo.__version__,
+        "seppo": __version__,
         "protocol": PROTOCOL_VERSION,
         "python": platform.python_version(),
         "host": socket.gethostname(),

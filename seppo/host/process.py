@@ -16,7 +16,7 @@ from seppo.host.events import (
     SpareReady,
 )
 from seppo.host.pulse import Pulse
-from seppo.transport.address import Address
+from seppo.wire.address import Address
 from seppo.wire.lastgasp import LastGasp
 from seppo.wire.line import Line
 

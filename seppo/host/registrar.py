@@ -10,9 +10,9 @@ import logging
 import threading
 
 from seppo.errors import NameServerError, SecurityError
+from seppo.pyro.nameserver import Entry, NameServer
 from seppo.settings import Settings
-from seppo.transport.credentials import Credentials
-from seppo.transport.nameserver import Entry, NameServer
+from seppo.trust.credentials import Credentials
 
 log = logging.getLogger(__name__)
 

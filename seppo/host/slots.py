@@ -62,8 +62,8 @@ from seppo.host.events import (
     Wanted,
 )
 from seppo.host.tenants import IDLE, Bounds, Demand, Slot, Stage, Tenant
-from seppo.payload.protocol import Draining, Leased, Waiting, WorkerEnded
 from seppo.wire.lastgasp import NOTHING
+from seppo.wire.messages import Draining, Leased, Waiting, WorkerEnded
 
 ENDING = 2.0  # seconds that a process gets for ending when it is told to
 ANSWER = 10.0  # seconds that a spare gets for listening to its client

@@ -59,15 +59,15 @@ from seppo.host.pulse import is_stopped
 from seppo.host.registrar import Registrar
 from seppo.host.signals import signals_caught
 from seppo.host.slots import Slots
-from seppo.payload.protocol import Hello, KillWorker, Message, Want
+from seppo.pyro.daemon import ControlDaemon
+from seppo.pyro.nameserver import Entry
 from seppo.settings import Settings
 from seppo.shipping.cache import GRACE, Sweeper
-from seppo.transport.address import Address
-from seppo.transport.credentials import Credentials
-from seppo.transport.daemon import ControlDaemon
-from seppo.transport.nameserver import Entry
-from seppo.transport.stream import Waker
+from seppo.trust.credentials import Credentials
+from seppo.wire.address import Address
 from seppo.wire.lastgasp import LastGasp
+from seppo.wire.messages import Hello, KillWorker, Message, Want
+from seppo.wire.stream import Waker
 
 log = logging.getLogger(__name__)
 

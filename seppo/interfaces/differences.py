@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import TypeVar
 
 from seppo.interfaces.caller import level_of_caller
-from seppo.payload.bundle import Bundle
+from seppo.shipping.bundle import Bundle
 
 T = TypeVar("T")
 

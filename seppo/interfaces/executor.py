@@ -26,11 +26,11 @@ from seppo.errors import (
 )
 from seppo.interfaces.lost import error_of_item, error_of_job
 from seppo.interfaces.options import count_of, seconds_of
-from seppo.payload.batch import WHOLE, unpack_all
-from seppo.payload.outcome import Failure
-from seppo.payload.place import is_nested
-from seppo.payload.source import PackedCall, TaskSource
+from seppo.place import is_nested
 from seppo.settings import Settings
+from seppo.values.batch import WHOLE, unpack_all
+from seppo.values.outcome import Failure
+from seppo.values.source import PackedCall, TaskSource
 
 log = logging.getLogger(__name__)
 

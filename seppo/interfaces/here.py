@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from seppo.core.commands import RunHere
 from seppo.interfaces.caller import level_of_caller
 from seppo.interfaces.parts import LoopEnd
-from seppo.payload.data import provide_here
-from seppo.payload.outcome import Failure
-from seppo.payload.setup import Setup, Surroundings
-from seppo.payload.source import ItemSource
+from seppo.shipping.data import provide_here
+from seppo.values.outcome import Failure
+from seppo.values.setup import Setup, Surroundings
+from seppo.values.source import ItemSource
 
 log = logging.getLogger(__name__)
 

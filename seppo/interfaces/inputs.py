@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from seppo.driver import JobHandle
-from seppo.payload.source import StreamSource
+from seppo.values.source import StreamSource
 
 FIRST_AHEAD = 1024  # items read before the first result; a millisecond's worth
 QUICK = 0.001  # seconds; an input whose next item took longer is slow

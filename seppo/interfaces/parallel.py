@@ -19,11 +19,11 @@ from seppo.interfaces.options import MapOptions, Progress, setup_of
 from seppo.interfaces.progress import meter_for
 from seppo.interfaces.results import Results
 from seppo.interfaces.serial import SerialMap
-from seppo.payload.function import pack_function
-from seppo.payload.place import is_nested
-from seppo.payload.retry import Retry, retrying
-from seppo.payload.source import ItemSource, SequenceSource, StreamSource, is_sliceable
+from seppo.place import is_nested
 from seppo.settings import Settings
+from seppo.values.function import pack_function
+from seppo.values.retry import Retry, retrying
+from seppo.values.source import ItemSource, SequenceSource, StreamSource, is_sliceable
 
 R = TypeVar("R")
 

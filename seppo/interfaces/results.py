@@ -28,8 +28,8 @@ from seppo.interfaces.mailbox import Mailbox
 from seppo.interfaces.options import MapOptions
 from seppo.interfaces.parts import LoopEnd, Mixed
 from seppo.interfaces.progress import Meter
-from seppo.payload.batch import WHOLE, unpack_all
-from seppo.payload.outcome import Failure
+from seppo.values.batch import WHOLE, unpack_all
+from seppo.values.outcome import Failure
 
 R = TypeVar("R")
 

@@ -11,7 +11,7 @@ from seppo.interfaces.here import Deadline, SetUpHere
 from seppo.interfaces.inputs import length_of
 from seppo.interfaces.options import MapOptions
 from seppo.interfaces.progress import Meter, meter_for
-from seppo.payload.retry import retrying
+from seppo.values.retry import retrying
 
 R = TypeVar("R")
 

@@ -28,9 +28,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from seppo.payload.manifest import NAMESPACE, SOURCE, Manifest
-from seppo.payload.serialize import Buffer
 from seppo.shipping.cache import BUNDLES, FILES, LOCK, cache_folder, is_lock, lock, remove_tree
+from seppo.shipping.manifest import NAMESPACE, SOURCE, Manifest
+from seppo.wire.packed import Buffer
 
 CODE, DATA = "code", "data"
 ATTEMPTS = 20  # others may make, mend and remove the same folder meanwhile

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from seppo.payload.manifest import DataEntry, Manifest, ModuleEntry
+from seppo.shipping.manifest import DataEntry, Manifest, ModuleEntry
 
 
 class Union:

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from seppo.payload.serialize import OUT_OF_BAND, Buffer, Packed, load
 from seppo.values import script
 from seppo.values.definitions import Defined, combined, digest_of
 from seppo.values.script import Definition
+from seppo.values.serialize import OUT_OF_BAND, load
+from seppo.wire.packed import Buffer, Packed
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from graphlib import CycleError, TopologicalSorter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from seppo.payload.serialize import PLAIN_TYPES, Packed, Pickler
 from seppo.values.main import Seen, main_facts, name_in_main
 from seppo.values.script import OUR_FACTS, Definition
+from seppo.values.serialize import PLAIN_TYPES, Pickler
+from seppo.wire.packed import Packed
 
 PIECE = 8 << 20  # bytes that one thread hashes at a time
 HASHERS = 4  # threads

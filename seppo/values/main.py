@@ -10,8 +10,8 @@ from functools import lru_cache
 from types import FunctionType, ModuleType
 from typing import Any
 
-from seppo.payload.origin import facts_of, is_standard
-from seppo.payload.reductions import module_of
+from seppo.shipping.origin import facts_of, is_standard
+from seppo.values.reductions import module_of
 from seppo.values.script import MAIN
 
 

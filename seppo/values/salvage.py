@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 from seppo.errors import RemoteError
-from seppo.payload.serialize import dump_whole
 from seppo.values.exceptions import (
     LeftOut,
     fill_from_pieces,
@@ -21,6 +20,7 @@ from seppo.values.exceptions import (
     reason_of,
     take_apart,
 )
+from seppo.values.serialize import dump_whole
 
 MAX_PIECES = 10_000  # of one exception with all that it holds
 MAX_DEPTH = 20  # of exceptions within exceptions

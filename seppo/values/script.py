@@ -28,8 +28,8 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
+from seppo import place
 from seppo.errors import SerializationError
-from seppo.payload import place
 
 MAIN = "__main__"
 # Names of every module that say what it is here: they do not travel.

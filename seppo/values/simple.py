@@ -15,8 +15,8 @@ from types import GetSetDescriptorType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from seppo.payload.capture import lost_modules
-from seppo.payload.reductions import REDUCTIONS
+from seppo.shipping.capture import lost_modules
+from seppo.values.reductions import REDUCTIONS
 
 # Values of these very types are pickled by C code alone, and cannot fail to travel.
 PLAIN_TYPES = frozenset({int, float, complex, bool, str, bytes, type(None)})

@@ -17,11 +17,11 @@ from functools import partial
 from typing import Any
 
 from seppo.errors import ProtocolError
-from seppo.payload.batch import pack_plain, pack_values
-from seppo.payload.buffers import BufferPool
-from seppo.payload.frames import MAX_FRAME, Frame
-from seppo.payload.function import SHARED_FROM, PackedFunction
-from seppo.payload.protocol import (
+from seppo.values.batch import pack_plain, pack_values
+from seppo.wire.buffers import BufferPool
+from seppo.wire.frames import MAX_FRAME, Frame
+from seppo.wire.lastgasp import LastGasp
+from seppo.wire.messages import (
     FUNCTION,
     Cancel,
     Chunk,
@@ -42,10 +42,10 @@ from seppo.payload.protocol import (
     read_function,
     to_parts,
 )
-from seppo.payload.runner import ChunkRun
-from seppo.transport.stream import Stream
-from seppo.wire.lastgasp import LastGasp
+from seppo.wire.packed import SHARED_FROM
+from seppo.wire.stream import Stream
 from seppo.worker.functions import FunctionCache, Known
+from seppo.worker.run import ChunkRun
 from seppo.worker.sharing import SharedBlock, open_shared, sharing_domain
 from seppo.worker.world import World
 
@@ -188,8 +188,8 @@ class Channel:
         match message:
             case Chunk():
                 self._accept(message)
-            case Function(function=function):
-                self._learn(function, self._block_of(frame))
+            case Function():
+                self._learn(message, self._block_of(frame))
             case FunctionAt():
                 self._map_function(message)
             case File():
@@ -255,7 +255,7 @@ class Channel:
                 return block
         return None
 
-    def _learn(self, function: PackedFunction, block: SharedBlock | None) -> None:
+    def _learn(self, function: Function, block: SharedBlock | None) -> None:
         if block is not None:
             # Its own copy-on-write view: what user code writes is nobody else's.
             function = read_function(block.private_parts())
@@ -267,7 +267,7 @@ class Channel:
         for chunk in self._needing.pop(function.digest, ()):
             self._accept(chunk)
 
-    def _compare(self, function: PackedFunction) -> None:
+    def _compare(self, function: Function) -> None:
         """Tell what is not here as a function's caller has it."""
         differences = self._world.differences(function.manifest)
         if differences:

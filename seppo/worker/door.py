@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Any
 
 from seppo.errors import ProtocolError
-from seppo.payload.protocol import Attach, from_frame
-from seppo.transport.address import Address, address_to_tell
-from seppo.transport.credentials import Credentials
-from seppo.transport.listener import Connection, Listener
-from seppo.transport.stream import Stream, Waker
+from seppo.trust.credentials import Credentials
+from seppo.trust.listener import Connection, Listener
+from seppo.wire.address import Address, address_to_tell
+from seppo.wire.messages import Attach, from_frame
+from seppo.wire.stream import Stream, Waker
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from seppo.payload.function import PackedFunction
-from seppo.payload.manifest import Manifest
-from seppo.payload.outcome import Failure
-from seppo.payload.runner import Pace
+from seppo.shipping.manifest import Manifest
 from seppo.values.content import Content
+from seppo.values.outcome import Failure
+from seppo.wire.messages import Function
+from seppo.worker.run import Pace
 from seppo.worker.sharing import SharedBlock
 
 LARGEST_CACHE = 256 << 20  # bytes of packed functions; the newest one always stays
@@ -23,7 +23,7 @@ MOST_FUNCTIONS = 128  # a big one holds two descriptors
 class Known:
     """A function that was received, and loaded once it was needed."""
 
-    packed: PackedFunction
+    packed: Function
     block: SharedBlock | None = None  # keeps the memory open for other workers
     pace: Pace = field(default_factory=Pace)
     is_open: bool = False  # whether it was unpickled as far as that goes without its setup
@@ -46,7 +46,7 @@ class FunctionCache:
         self._nbytes = 0
         self._lock = threading.Lock()  # main thread and attendants of all clients
 
-    def add(self, packed: PackedFunction, block: SharedBlock | None = None) -> str:
+    def add(self, packed: Function, block: SharedBlock | None = None) -> str:
         """Know a function from now on; return where others can map it, or an empty text.
 
         Args:

@@ -25,9 +25,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from seppo.payload import capture
-from seppo.payload.imports import candidates
-from seppo.payload.manifest import ELSEWHERE, NAMESPACE, SOURCE, Manifest, ModuleEntry
+from seppo.shipping import capture
+from seppo.shipping.bytecode import candidates
+from seppo.shipping.manifest import ELSEWHERE, NAMESPACE, SOURCE, Manifest, ModuleEntry
 
 _MISSING = object()
 

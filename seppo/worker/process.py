@@ -24,11 +24,10 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-import seppo
-from seppo.payload.place import enter_worker, machine_domain
-from seppo.payload.protocol import PROTOCOL_VERSION
+from seppo.place import enter_worker, machine_domain
 from seppo.settings import Settings
-from seppo.transport.credentials import Credentials
+from seppo.trust.credentials import Credentials
+from seppo.version import PROTOCOL_VERSION, __version__
 from seppo.wire.config import WorkerConfig, cpus, limit_threads
 from seppo.wire.lastgasp import LastGasp
 from seppo.wire.line import Line
@@ -154,7 +153,7 @@ def _variables(caller: dict[str, Any]) -> dict[str, str]:
 
 def _facts(config: WorkerConfig) -> dict[str, Any]:
     return {
-        "seppo": seppo.__version__,
+        "seppo": __version__,
         "protocol": PROTOCOL_VERSION,
         "name": config.name,
         "group": config.group,

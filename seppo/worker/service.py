@@ -32,12 +32,12 @@ from types import FrameType
 from typing import NoReturn
 
 from seppo.errors import ProtocolError
-from seppo.payload.outcome import Interrupted
-from seppo.payload.runner import ChunkRun
-from seppo.transport.stream import Waker
+from seppo.values.outcome import Interrupted
 from seppo.wire.lastgasp import LastGasp
 from seppo.wire.line import Line
+from seppo.wire.stream import Waker
 from seppo.worker.channel import Channel
+from seppo.worker.run import ChunkRun
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from seppo.payload.data import provide_here
-from seppo.payload.manifest import DataEntry
 from seppo.shipping.cache import LOCK, WORK, lock, remove_tree
+from seppo.shipping.data import provide_here
 from seppo.shipping.folders import BundleCache, is_file, stamp_of
+from seppo.shipping.manifest import DataEntry
 
 MOST_NAMES = 100  # of files that were left behind
 

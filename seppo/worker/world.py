@@ -32,16 +32,17 @@ from functools import partial
 from typing import Any
 
 from seppo.errors import ProtocolError, SetupError
-from seppo.payload.bundle import environment_here
-from seppo.payload.manifest import Manifest
-from seppo.payload.outcome import Failure, is_for_us
-from seppo.payload.place import current_worker
-from seppo.payload.serialize import Buffer, load
-from seppo.payload.setup import Surroundings
+from seppo.place import current_worker
+from seppo.shipping.bundle import environment_here
 from seppo.shipping.folders import BundleCache, BundleFolder
+from seppo.shipping.manifest import Manifest
 from seppo.shipping.worlds import Union
 from seppo.values import script
 from seppo.values.content import Content
+from seppo.values.outcome import Failure, is_for_us
+from seppo.values.serialize import load
+from seppo.values.setup import Surroundings
+from seppo.wire.packed import Buffer
 from seppo.worker.functions import Known
 from seppo.worker.modules import Modules
 from seppo.worker.workplace import Workplace

@@ -7,10 +7,10 @@ import pytest
 from cluster import Cluster
 
 from seppo.cli import doctor
+from seppo.pyro.nameserver import Entry
 from seppo.settings import Settings
-from seppo.transport.address import Address
-from seppo.transport.credentials import Credentials
-from seppo.transport.nameserver import Entry
+from seppo.trust.credentials import Credentials
+from seppo.wire.address import Address
 
 
 def test_all_is_well(shared_cluster):

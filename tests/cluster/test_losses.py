@@ -12,8 +12,8 @@ from cluster import end, is_alive, wait_until
 from processes import PATIENCE, free_port
 
 import seppo
-from seppo.transport.address import Address
-from seppo.transport.nameserver import Entry, NameServer
+from seppo.pyro.nameserver import Entry, NameServer
+from seppo.wire.address import Address
 
 
 def test_chunks_of_a_killed_worker_go_elsewhere(own_cluster):

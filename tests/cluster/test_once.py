@@ -10,7 +10,7 @@ from cluster import is_alive, wait_until
 
 import seppo
 from seppo.engines.pyro import PyroEngine
-from seppo.payload.protocol import Function, FunctionAt
+from seppo.wire.messages import Function, FunctionAt
 
 MIB = 1 << 20
 

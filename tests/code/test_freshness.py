@@ -9,8 +9,8 @@ import warnings
 import pytest
 
 import seppo
-from seppo.payload import capture
-from seppo.payload.function import pack_function
+from seppo.shipping import capture
+from seppo.values.function import pack_function
 
 
 def edit(file, text):

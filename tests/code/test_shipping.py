@@ -249,7 +249,7 @@ def test_an_extension_module_is_imported_by_name(project):
 
 def test_installed_files_travel_by_name_and_own_files_beside_them_by_content(project):
     # A distribution with metadata, wherever it lies, is not the caller's own.
-    from seppo.payload.function import pack_function
+    from seppo.values.function import pack_function
 
     project.write("alien/__init__.py", "def work(x): return x\n")
     project.write("alien-1.5.dist-info/RECORD", "alien/__init__.py,,\n")

@@ -12,7 +12,7 @@ from cluster import Cluster, wait_until
 from projects import Project
 
 import seppo
-from seppo.payload import setup
+from seppo.values import setup
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 import seppo
-from seppo.payload import bundle
+from seppo.shipping import bundle
 
 
 def results_of(func, **options):

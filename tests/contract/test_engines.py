@@ -12,18 +12,18 @@ from typing import Any
 import hostile
 import numpy as np
 import pytest
+from local_engine import LocalEngine
 from processes import NameServerProcess, SupervisorProcess, wait_until
 
 from seppo.core.commands import Deliver, FailJob, FinishJob
 from seppo.core.events import Policy
 from seppo.driver import Broken, Driver, JobHandle
 from seppo.engines.base import Answer, Engine
-from seppo.engines.local import LocalEngine
 from seppo.engines.pyro import PyroEngine
-from seppo.payload.batch import unpack_all
-from seppo.payload.function import pack_function
-from seppo.payload.outcome import Failure
-from seppo.payload.source import SequenceSource, StreamSource
+from seppo.values.batch import unpack_all
+from seppo.values.function import pack_function
+from seppo.values.outcome import Failure
+from seppo.values.source import SequenceSource, StreamSource
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import weakref
 from dataclasses import replace
 
 from seppo.engines.courier import PATIENCE, REMEMBERED, Courier
-from seppo.payload.bundle import Bundle
-from seppo.payload.function import SHARED_FROM, PackedFunction
-from seppo.payload.protocol import File, Function, FunctionAt, NeedFiles
-from seppo.payload.serialize import Packed
+from seppo.shipping.bundle import Bundle
+from seppo.values.function import PackedFunction
+from seppo.wire.messages import File, FunctionAt, NeedFiles
+from seppo.wire.packed import SHARED_FROM, Packed
 
 SMALL = PackedFunction(b"s" * 32, Packed(b"small"))
 BIG = PackedFunction(b"b" * 32, Packed(b"big", (bytes(SHARED_FROM),)))
@@ -31,15 +31,15 @@ def nothing(_):
 def test_a_small_function_is_sent_once_to_each_worker():
     courier = Courier()
     for worker in ("a", "b"):
-        assert courier.before_chunk(worker, "host", 1, SMALL) == [Function(SMALL)]
+        assert courier.before_chunk(worker, "host", 1, SMALL) == [SMALL.message]
         assert courier.before_chunk(worker, "host", 1, SMALL) == []
 
 
 def test_a_big_function_is_sent_once_to_each_host():
     courier = Courier()
-    assert courier.before_chunk("a", "host1", 1, BIG) == [Function(BIG)]
+    assert courier.before_chunk("a", "host1", 1, BIG) == [BIG.message]
     assert courier.before_chunk("b", "host1", 1, BIG) == []
-    assert courier.before_chunk("c", "host2", 1, BIG) == [Function(BIG)]
+    assert courier.before_chunk("c", "host2", 1, BIG) == [BIG.message]
     assert courier.needed("b", "host1", BIG.digest, 0.0) == []
     assert courier.stored("a", "host1", BIG.digest, "there") == [
         ("b", FunctionAt(BIG.digest, "there"))
@@ -49,8 +49,8 @@ def test_a_big_function_is_sent_once_to_each_host():
 
 def test_workers_that_cannot_share_get_a_big_function_each():
     courier = Courier()
-    assert courier.before_chunk("a", None, 1, BIG) == [Function(BIG)]
-    assert courier.before_chunk("b", None, 1, BIG) == [Function(BIG)]
+    assert courier.before_chunk("a", None, 1, BIG) == [BIG.message]
+    assert courier.before_chunk("b", None, 1, BIG) == [BIG.message]
 
 
 def test_a_second_question_is_answered_with_the_function_itself():
@@ -58,16 +58,14 @@ def test_a_second_question_is_answered_with_the_function_itself():
     courier.before_chunk("a", "host", 1, BIG)
     courier.stored("a", "host", BIG.digest, "there")
     assert courier.needed("b", "host", BIG.digest, 0.0) == [("b", FunctionAt(BIG.digest, "there"))]
-    assert courier.needed("b", "host", BIG.digest, 0.0) == [("b", Function(BIG))]
-    assert courier.needed("a", "host", BIG.digest, 0.0) == [
-        ("a", Function(BIG))
-    ]  # it has forgotten
+    assert courier.needed("b", "host", BIG.digest, 0.0) == [("b", BIG.message)]
+    assert courier.needed("a", "host", BIG.digest, 0.0) == [("a", BIG.message)]  # it has forgotten
 
 
 def test_a_forgotten_small_function_is_sent_again():
     courier = Courier()
     courier.before_chunk("a", "host", 1, SMALL)
-    assert courier.needed("a", "host", SMALL.digest, 0.0) == [("a", Function(SMALL))]
+    assert courier.needed("a", "host", SMALL.digest, 0.0) == [("a", SMALL.message)]
 
 
 def test_when_the_receiver_is_lost_another_one_takes_its_place():
@@ -75,7 +73,7 @@ def test_when_the_receiver_is_lost_another_one_takes_its_place():
     courier.before_chunk("a", "host", 1, BIG)
     assert courier.needed("b", "host", BIG.digest, 0.0) == []
     assert courier.needed("c", "host", BIG.digest, 0.0) == []
-    assert courier.peer_lost("a", 0.0) == [("b", Function(BIG))]
+    assert courier.peer_lost("a", 0.0) == [("b", BIG.message)]
     assert courier.stored("a", "host", BIG.digest, "gone") == []
     assert courier.stored("b", "host", BIG.digest, "there") == [
         ("c", FunctionAt(BIG.digest, "there"))
@@ -86,9 +84,9 @@ def test_when_the_receiver_is_lost_and_nobody_asked_the_next_one_receives():
     courier = Courier()
     courier.before_chunk("a", "host", 1, BIG)
     assert courier.peer_lost("a", 0.0) == []
-    assert courier.needed("b", "host", BIG.digest, 0.0) == [("b", Function(BIG))]
+    assert courier.needed("b", "host", BIG.digest, 0.0) == [("b", BIG.message)]
     courier.peer_lost("b", 0.0)
-    assert courier.before_chunk("c", "host", 1, BIG) == [Function(BIG)]
+    assert courier.before_chunk("c", "host", 1, BIG) == [BIG.message]
 
 
 def test_a_worker_that_asked_and_is_lost_is_forgotten():
@@ -103,7 +101,7 @@ def test_what_cannot_be_shared_is_sent_to_all_who_asked():
     courier = Courier()
     courier.before_chunk("a", "host", 1, BIG)
     courier.needed("b", "host", BIG.digest, 0.0)
-    assert courier.stored("a", "host", BIG.digest, "") == [("b", Function(BIG))]
+    assert courier.stored("a", "host", BIG.digest, "") == [("b", BIG.message)]
 
 
 def test_asking_twice_gets_one_answer():
@@ -169,7 +167,7 @@ def test_a_frozen_receiver_keeps_nobody_waiting_for_long():
     courier.needed("c", "host", BIG.digest, 11.0)
     assert courier.next_deadline() == 10.0 + PATIENCE
     assert courier.overdue(9.0 + PATIENCE, nothing) == []
-    assert courier.overdue(10.0 + PATIENCE, nothing) == [("b", Function(BIG))]
+    assert courier.overdue(10.0 + PATIENCE, nothing) == [("b", BIG.message)]
     assert courier.next_deadline() == 10.0 + 2 * PATIENCE  # b may be frozen, too
     assert courier.stored("b", "host", BIG.digest, "there") == [
         ("c", FunctionAt(BIG.digest, "there"))
@@ -195,7 +193,7 @@ def test_a_receiver_on_a_slow_link_is_not_taken_for_frozen():
     courier.needed("b", "host", BIG.digest, 0.0)
     for step in range(1, 9):
         assert courier.overdue(step * PATIENCE, lambda _, step=step: 1000 - step) == []
-    assert courier.overdue(9 * PATIENCE, lambda _: 992) == [("b", Function(BIG))]
+    assert courier.overdue(9 * PATIENCE, lambda _: 992) == [("b", BIG.message)]
 
 
 def test_a_receiver_that_was_only_slow_serves_all_who_still_wait():
@@ -228,7 +226,7 @@ def test_a_function_is_given_as_long_as_a_job_uses_it():
         courier.before_chunk(worker, None, job, BUNDLED)
     assert courier.digests_of(1) == {BUNDLED.digest}
     courier.job_over(1)
-    assert courier.needed("u", None, BUNDLED.digest, 0.0) == [("u", Function(BUNDLED))]
+    assert courier.needed("u", None, BUNDLED.digest, 0.0) == [("u", BUNDLED.message)]
     courier.job_over(2)
     assert courier.needed("u", None, BUNDLED.digest, 0.0) == []
     assert courier.files(NeedFiles(BUNDLED.digest, (A,))) == []

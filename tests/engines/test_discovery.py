@@ -16,9 +16,9 @@ from seppo.engines import discovery as module
 from seppo.engines.connectors import CONNECTORS, Connectors
 from seppo.engines.discovery import Discovery
 from seppo.engines.pyro import PyroEngine
-from seppo.payload.protocol import PROTOCOL_VERSION
-from seppo.transport.address import Address
-from seppo.transport.nameserver import Entry, NameServer
+from seppo.pyro.nameserver import Entry, NameServer
+from seppo.version import PROTOCOL_VERSION
+from seppo.wire.address import Address
 
 
 @pytest.fixture(scope="module")

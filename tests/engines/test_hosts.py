@@ -29,9 +29,9 @@ from seppo.core.events import (
     WorkerLost,
     WorkersJoining,
 )
-from seppo.payload.function import pack_function
-from seppo.payload.outcome import Failure
-from seppo.payload.setup import SetupFacts
+from seppo.values.function import pack_function
+from seppo.values.outcome import Failure
+from seppo.values.setup import SetupFacts
 
 NUMBERS = itertools.count()
 SOON = f"""

@@ -19,7 +19,8 @@ from seppo.engines.hosts import (
     HostNews,
     Hosts,
 )
-from seppo.payload.protocol import (
+from seppo.settings import Settings
+from seppo.wire.messages import (
     Draining,
     Hello,
     KillWorker,
@@ -33,8 +34,7 @@ from seppo.payload.protocol import (
     from_frame,
     to_parts,
 )
-from seppo.settings import Settings
-from seppo.transport.stream import Stream
+from seppo.wire.stream import Stream
 
 FULL = Waiting("all processes are taken on a: somebody holds 2")
 

@@ -13,9 +13,10 @@ from processes import NameServerProcess, SupervisorProcess, is_running, wait_unt
 
 from seppo.core.events import WorkerJoined, WorkerLost
 from seppo.engines.base import WorldOver
-from seppo.payload.function import SHARED_FROM, pack_function
-from seppo.payload.protocol import WorkerEnded
-from seppo.payload.setup import SetupFacts
+from seppo.values.function import pack_function
+from seppo.values.setup import SetupFacts
+from seppo.wire.messages import WorkerEnded
+from seppo.wire.packed import SHARED_FROM
 
 MUCH = 32 << 20  # bytes; more than lies in the sockets
 

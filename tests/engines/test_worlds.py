@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from seppo.engines.worlds import KEPT_SECONDS, MOST_IDLE, Worlds
-from seppo.payload.function import PackedFunction
-from seppo.payload.serialize import Packed
-from seppo.payload.setup import SetupFacts
+from seppo.values.function import PackedFunction
+from seppo.values.setup import SetupFacts
+from seppo.wire.packed import Packed
 
 PLAIN = PackedFunction(b"p" * 32, Packed(b"plain"))
 FOREVER = float("inf")

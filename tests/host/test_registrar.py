@@ -10,9 +10,9 @@ from processes import NameServerProcess, free_port, wait_until
 
 from seppo.errors import NameServerError
 from seppo.host.registrar import Registrar
+from seppo.pyro.nameserver import Entry
 from seppo.settings import Settings
-from seppo.transport.address import Address
-from seppo.transport.nameserver import Entry
+from seppo.wire.address import Address
 
 
 class FakeNameServer:

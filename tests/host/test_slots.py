@@ -35,8 +35,8 @@ from seppo.host.events import (
 )
 from seppo.host.slots import ANSWER, ENDING, FINALIZER, LINE_GONE, OVERDUE, Slots
 from seppo.host.tenants import IDLE, TELL_WAITING, Bounds
-from seppo.payload.protocol import Draining, Leased, Waiting, WorkerEnded
 from seppo.wire.lastgasp import NOTHING, Mark
+from seppo.wire.messages import Draining, Leased, Waiting, WorkerEnded
 
 ITEM = Mark(7, 40, 41, 0.0)
 MIB = 1 << 20

@@ -23,7 +23,11 @@ from processes import (
 )
 
 from seppo.errors import SecurityError
-from seppo.payload.protocol import (
+from seppo.pyro.nameserver import NameServer
+from seppo.pyro.proxy import call
+from seppo.settings import Settings
+from seppo.wire.address import Address
+from seppo.wire.messages import (
     Attach,
     Chunk,
     Draining,
@@ -39,11 +43,7 @@ from seppo.payload.protocol import (
     WorkerEnded,
     to_parts,
 )
-from seppo.settings import Settings
-from seppo.transport.address import Address
-from seppo.transport.nameserver import NameServer
-from seppo.transport.proxy import call
-from seppo.transport.stream import Stream
+from seppo.wire.stream import Stream
 
 SOON = "import seppo.host.slots as s, seppo.host.tenants as t\n"
 SOON += "s.OVERDUE = s.ENDING = t.TELL_WAITING = 0.5\n"

@@ -8,8 +8,8 @@ import pytest
 
 from seppo.interfaces import differences
 from seppo.interfaces.differences import tell_differences
-from seppo.payload.bundle import Bundle
-from seppo.payload.manifest import Manifest
+from seppo.shipping.bundle import Bundle
+from seppo.shipping.manifest import Manifest
 
 
 @pytest.fixture

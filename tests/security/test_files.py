@@ -15,13 +15,13 @@ from processes import ROOT, Process
 
 from seppo.errors import SecurityError
 from seppo.settings import Settings
-from seppo.transport.credentials import Credentials
-from seppo.transport.keyfile import ensure_key, key_path, read_key
+from seppo.trust.credentials import Credentials
+from seppo.trust.keyfile import ensure_key, key_path, read_key
 
 ENSURE = """
 import sys
 from pathlib import Path
-from seppo.transport.keyfile import ensure_key
+from seppo.trust.keyfile import ensure_key
 print("ready", flush=True)
 sys.stdin.readline()
 print(ensure_key(Path(sys.argv[1])).reveal().hex())

@@ -23,13 +23,14 @@ from lessee import LeasedWorker, Lessee
 from processes import CREDENTIALS, PATIENCE
 from Pyro5 import protocol
 
-from seppo.payload.frames import HEADER, MAGIC, VERSION, encode
-from seppo.payload.protocol import PROTOCOL_VERSION, Leased, Want
-from seppo.transport import keys
-from seppo.transport.address import Address
-from seppo.transport.keys import ClientProof
-from seppo.transport.messages import JSON
-from seppo.transport.proxy import attach, call
+from seppo.pyro.bounds import JSON
+from seppo.pyro.proxy import attach, call
+from seppo.trust import proof
+from seppo.trust.proof import ClientProof
+from seppo.version import PROTOCOL_VERSION
+from seppo.wire.address import Address
+from seppo.wire.frames import HEADER, MAGIC, VERSION, encode
+from seppo.wire.messages import Leased, Want
 
 SILENT = 300
 MUTANTS = 2000
@@ -134,9 +135,9 @@ def test_resets_of_clients_with_the_key(field):
 def mutants(canary, number):
     """Yield messages like those of clients, each wrong in another way."""
     chance = random.Random(4)
-    channel = keys.Channel("seppo.worker", b"tcp")
+    channel = proof.Channel("seppo.worker", b"tcp")
     hello = ClientProof(CREDENTIALS.key, channel).hello()
-    server = keys.ServerProof(CREDENTIALS.key, channel)
+    server = proof.ServerProof(CREDENTIALS.key, channel)
     seeds = [
         hello,
         hello + bytes(32),
@@ -194,7 +195,7 @@ def test_mutated_replies(own_cluster, canary):
     from attack import register, rogue
 
     import seppo
-    from seppo.transport.nameserver import NameServer
+    from seppo.pyro.nameserver import NameServer
 
     cluster = own_cluster(1)
     talks = list(mutants(canary, 30))

@@ -27,15 +27,16 @@ from Pyro5 import protocol
 
 import seppo
 from seppo.errors import ProtocolError, SecurityError
-from seppo.payload.frames import encode
-from seppo.payload.protocol import PROTOCOL_VERSION, Leased, Want, Welcome, to_parts
+from seppo.pyro.nameserver import NameServer
+from seppo.pyro.proxy import attach, call
 from seppo.settings import Settings
-from seppo.transport.address import Address
-from seppo.transport.credentials import Credentials
-from seppo.transport.keyfile import Key, ensure_key
-from seppo.transport.keys import MAGIC, ClientProof, ServerProof
-from seppo.transport.nameserver import NameServer
-from seppo.transport.proxy import attach, call
+from seppo.trust.credentials import Credentials
+from seppo.trust.keyfile import Key, ensure_key
+from seppo.trust.proof import MAGIC, ClientProof, ServerProof
+from seppo.version import PROTOCOL_VERSION
+from seppo.wire.address import Address
+from seppo.wire.frames import encode
+from seppo.wire.messages import Leased, Want, Welcome, to_parts
 
 OTHER = Key(secrets.token_bytes(32), "another")
 # That there is nobody to be used is told once in a process.
@@ -236,15 +237,15 @@ def test_another_version_is_believed_only_with_the_key(nameserver, monkeypatch):
         def serve(self, sock, number):
             hello = self.hear(sock, number)
             here, there = sock.getsockname(), sock.getpeername()
-            from seppo.transport import keys
+            from seppo.trust import proof
 
-            binding = keys.address_binding(there, here)
-            channel = keys.Channel(SUPERVISOR, binding)
-            keys.PROTOCOL_VERSION += 1  # both are in this process: back before the client looks
+            binding = proof.address_binding(there, here)
+            channel = proof.Channel(SUPERVISOR, binding)
+            proof.PROTOCOL_VERSION += 1  # both are in this process: back before the client looks
             try:
                 reply = ServerProof(CREDENTIALS.key, channel).reply(hello)
             finally:
-                keys.PROTOCOL_VERSION -= 1
+                proof.PROTOCOL_VERSION -= 1
             sock.sendall(reply)
 
     with Newer() as fake, pytest.raises(ProtocolError, match="same seppo"):
@@ -265,17 +266,17 @@ def test_a_relay_is_refused(nameserver, target, canary):
 
 def test_a_proof_is_bound_to_the_machine(monkeypatch):
     # Loopback addresses are the same everywhere: who sits on two machines chooses ports.
-    from seppo.transport import keys
+    from seppo.trust import proof
 
     ends = ("127.0.0.1", 5), ("127.0.0.1", 6)
-    here = keys.address_binding(*ends)
-    assert here == keys.address_binding(("::ffff:127.0.0.1", 5), ("127.0.0.1", 6))
-    monkeypatch.setattr(keys, "_place", lambda: b"elsewhere")
-    assert keys.address_binding(*ends) != here
+    here = proof.address_binding(*ends)
+    assert here == proof.address_binding(("::ffff:127.0.0.1", 5), ("127.0.0.1", 6))
+    monkeypatch.setattr(proof, "_place", lambda: b"elsewhere")
+    assert proof.address_binding(*ends) != here
     far = ("10.0.0.1", 5), ("10.0.0.2", 6)
-    off_loopback = keys.address_binding(*far)
+    off_loopback = proof.address_binding(*far)
     monkeypatch.undo()
-    assert keys.address_binding(*far) == off_loopback  # two machines have to agree
+    assert proof.address_binding(*far) == off_loopback  # two machines have to agree
 
 
 def test_all_refusing_is_no_silent_serial_map(target, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from attack import family_of, listeners
 from lessee import Lessee
 from processes import ROOT, Process, wait_until
 
-from seppo.payload.protocol import Leased, Want
+from seppo.wire.messages import Leased, Want
 
 REFUSED = "TLS is needed"
 LOOPBACK = {"127.0.0.1"}

@@ -15,9 +15,9 @@ from attack import (
 from Pyro5 import protocol
 from Pyro5.client import Proxy
 
-from seppo.transport.messages import DEEPEST, JSON, SERPENT
-from seppo.transport.nameserver import NameServer
-from seppo.transport.registry import LARGEST_ENTRY
+from seppo.pyro.bounds import DEEPEST, JSON, SERPENT
+from seppo.pyro.nameserver import NameServer
+from seppo.pyro.registry import LARGEST_ENTRY
 
 PROXY = {"__class__": "Pyro5.client.Proxy"}
 
@@ -161,7 +161,7 @@ def test_a_large_entry_is_refused(target):
 
 
 def test_entries_are_bounded(own_cluster, monkeypatch):
-    from seppo.transport import registry
+    from seppo.pyro import registry
 
     monkeypatch.setattr(registry, "MOST_ENTRIES", 2)
     names = registry.Registry()

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from Pyro5 import errors
 
 from seppo.errors import ProtocolError, SecurityError
-from seppo.payload.frames import HEADER, MAGIC, VERSION, FrameReader, encode
-from seppo.payload.protocol import PROTOCOL_VERSION, from_frame
-from seppo.transport import keys
-from seppo.transport.address import Address
-from seppo.transport.keyfile import Key
-from seppo.transport.keys import Channel, ClientProof, ServerProof
-from seppo.transport.messages import OURS, PYROS, check_head, check_plain
+from seppo.pyro.bounds import OURS, PYROS, check_head, check_plain
+from seppo.trust import proof
+from seppo.trust.keyfile import Key
+from seppo.trust.proof import Channel, ClientProof, ServerProof
+from seppo.version import PROTOCOL_VERSION
+from seppo.wire.address import Address
+from seppo.wire.frames import HEADER, MAGIC, VERSION, FrameReader, encode
+from seppo.wire.messages import from_frame
 
 KEY = Key(secrets.token_bytes(32), "here")
 CHANNEL = Channel("seppo.worker", b"tcp")
@@ -91,9 +92,9 @@ def test_replies_of_servers(data):
     try:
         client.answer(reply)
     except SecurityError:
-        assert reply[:8] == keys.MAGIC
+        assert reply[:8] == proof.MAGIC
     except ConnectionError:
-        assert reply[:8] != keys.MAGIC
+        assert reply[:8] != proof.MAGIC
     else:
         assert reply == genuine
 
@@ -108,7 +109,7 @@ def test_hellos_and_answers_of_clients(data):
     try:
         reply = server.reply(hello)
     except SecurityError:
-        assert hello[:8] != keys.MAGIC
+        assert hello[:8] != proof.MAGIC
         return
     try:
         answer = client.answer(reply)

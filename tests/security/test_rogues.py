@@ -10,9 +10,9 @@ from processes import free_port, wait_until
 
 import seppo
 from seppo.errors import ProtocolError
-from seppo.payload.protocol import PROTOCOL_VERSION as VERSION
-from seppo.transport.keys import MAGIC
-from seppo.transport.nameserver import NameServer
+from seppo.pyro.nameserver import NameServer
+from seppo.trust.proof import MAGIC
+from seppo.version import PROTOCOL_VERSION as VERSION
 
 # Those of a worker of this version: of another one it is only asked whether it lives.
 TAGS = ["seppo", "seppo.group=default", f"seppo.protocol={VERSION}"]

@@ -27,13 +27,13 @@ from processes import CREDENTIALS, wait_until
 
 import seppo
 from seppo.errors import SecurityError
+from seppo.pyro.nameserver import NameServer
+from seppo.pyro.proxy import attach, call
 from seppo.settings import Settings
-from seppo.transport import tls
-from seppo.transport.credentials import Credentials
-from seppo.transport.keys import MAGIC, ClientProof
-from seppo.transport.listener import STRANGERS
-from seppo.transport.nameserver import NameServer
-from seppo.transport.proxy import attach, call
+from seppo.trust import tls
+from seppo.trust.credentials import Credentials
+from seppo.trust.listener import STRANGERS
+from seppo.trust.proof import MAGIC, ClientProof
 
 pytestmark = pytest.mark.filterwarnings("ignore:seppo runs this map:RuntimeWarning")
 

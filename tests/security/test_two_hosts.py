@@ -16,7 +16,7 @@ MAP = (
     "assert here not in pids; print('RAN')"
 )
 ENTRIES = (
-    "from seppo.settings import Settings; from seppo.transport.nameserver import NameServer;"
+    "from seppo.settings import Settings; from seppo.pyro.nameserver import NameServer;"
     "print(len(NameServer(Settings.load()).find()))"
 )
 

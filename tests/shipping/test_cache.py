@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from seppo.payload.manifest import Manifest, ModuleEntry
 from seppo.shipping.cache import BUNDLES, FILES, GRACE, LOCK, WORK, Sweeper, cache_folder, lock
 from seppo.shipping.folders import BundleCache
+from seppo.shipping.manifest import Manifest, ModuleEntry
 from seppo.worker.workplace import Workplace
 
 

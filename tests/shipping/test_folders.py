@@ -7,10 +7,10 @@ import stat
 
 import pytest
 
-from seppo.payload.manifest import DataEntry, Manifest, ModuleEntry
 from seppo.shipping import folders
 from seppo.shipping.cache import BUNDLES, FILES, cache_folder
 from seppo.shipping.folders import BundleCache, is_file
+from seppo.shipping.manifest import DataEntry, Manifest, ModuleEntry
 
 FILES_OF = {"pkg/__init__.py": b"", "pkg/mod.py": b"N = 1\n", "table.csv": b"1,2\n"}
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from seppo.payload.manifest import DataEntry, Manifest, ModuleEntry
+from seppo.shipping.manifest import DataEntry, Manifest, ModuleEntry
 from seppo.shipping.worlds import Union, Worlds
 
 

@@ -4,9 +4,9 @@ import random
 
 import pytest
 from days import hard_day, rough_day
+from simulated import Faults, SimulatedCluster
 
 from seppo.core.events import Policy
-from seppo.testing import Faults, SimulatedCluster
 
 
 @pytest.mark.parametrize("block", range(10))

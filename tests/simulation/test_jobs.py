@@ -1,10 +1,10 @@
 """Simulated jobs that are not alike, and what share of the workers' time each had."""
 
 import pytest
+from simulated import SimulatedCluster, SimulatedJob, SimulationError
+from simulated.shares import ShareRecord
 
 from seppo.core.events import Policy
-from seppo.testing import SimulatedCluster, SimulatedJob, SimulationError
-from seppo.testing.shares import ShareRecord
 
 
 def test_jobs_have_items_costs_and_beginnings_of_their_own():

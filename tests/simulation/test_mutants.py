@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from days import hard_day, rough_day
 from mutants import with_part
+from simulated import SimulationError
 
 from seppo.core import commands as do
 from seppo.core.assignment import Assignment
@@ -15,7 +16,6 @@ from seppo.core.losses import Losses
 from seppo.core.recovery import Fate
 from seppo.core.scheduler import Scheduler
 from seppo.core.watch import Watch
-from seppo.testing import SimulationError
 
 SEEDS = 150  # within which a mistake must show
 

@@ -8,13 +8,13 @@ some day tells.
 import pytest
 from days import shared_day
 from mutants import with_part
+from simulated import SimulationError
 
 from seppo.core.account import Account
 from seppo.core.assignment import Assignment
 from seppo.core.recall import Recall
 from seppo.core.scheduler import Scheduler
 from seppo.core.shares import Shares
-from seppo.testing import SimulationError
 
 SEEDS = 30  # within which a mistake must show
 

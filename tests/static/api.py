@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import seppo
-import seppo.testing
 from seppo.errors import SeppoError
 
 
@@ -78,10 +77,3 @@ def executor() -> None:
 
 def server() -> None:
     seppo.start_seppo_enslaved_server("127.0.0.1", 0, group="g", name="n")
-
-
-def simulation() -> None:
-    faults = seppo.testing.Faults(life=5.0, told=1.0, freeze=3.0, thaw=1.0, drain=9.0, rejoin=0.1)
-    day = seppo.testing.SimulatedCluster(9, lambda index: 0.1, n_jobs=2, faults=faults)
-    report: seppo.testing.SimulationReport = day.run()
-    print(report.n_delivered, report.n_kills)

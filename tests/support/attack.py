@@ -24,12 +24,12 @@ from cryptography.x509.oid import NameOID
 from processes import PATIENCE, wait_until
 from Pyro5 import protocol
 
-from seppo.payload.frames import encode
-from seppo.payload.protocol import PROTOCOL_VERSION
-from seppo.transport import keys
-from seppo.transport.address import Address
-from seppo.transport.messages import JSON
-from seppo.transport.nameserver import Entry
+from seppo.pyro.bounds import JSON
+from seppo.pyro.nameserver import Entry
+from seppo.trust import proof
+from seppo.version import PROTOCOL_VERSION
+from seppo.wire.address import Address
+from seppo.wire.frames import encode
 
 DEADLINE = PATIENCE
 NAMESERVER = "Pyro.NameServer"
@@ -95,7 +95,7 @@ def half_close(sock: socket.socket) -> None:
 
 def exactly(sock: socket.socket, size: int) -> bytes:
     """Return so many bytes."""
-    return keys.receive_exactly(sock, size, time.monotonic() + DEADLINE)
+    return proof.receive_exactly(sock, size, time.monotonic() + DEADLINE)
 
 
 def receive_all(sock: socket.socket, seconds: float = DEADLINE) -> bytes:
@@ -119,10 +119,10 @@ def receive_all(sock: socket.socket, seconds: float = DEADLINE) -> bytes:
         data += some
 
 
-def channel_of(sock: socket.socket, role: str) -> keys.Channel:
+def channel_of(sock: socket.socket, role: str) -> proof.Channel:
     """Return what a client's proof on this plain connection is bound to."""
-    binding = keys.address_binding(sock.getsockname()[:2], sock.getpeername()[:2])
-    return keys.Channel(role, binding)
+    binding = proof.address_binding(sock.getsockname()[:2], sock.getpeername()[:2])
+    return proof.Channel(role, binding)
 
 
 def message(kind: int, value: Any, flags: int = 0, serializer: int = JSON.serializer_id) -> bytes:

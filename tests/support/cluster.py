@@ -15,10 +15,10 @@ from pathlib import Path
 
 from processes import PATIENCE, wait_until
 
+from seppo.pyro.nameserver import NameServer
+from seppo.pyro.proxy import call
 from seppo.settings import Settings
-from seppo.transport.credentials import Credentials
-from seppo.transport.nameserver import NameServer
-from seppo.transport.proxy import call
+from seppo.trust.credentials import Credentials
 
 
 class Cluster:

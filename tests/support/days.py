@@ -4,8 +4,9 @@ import math
 import random
 from functools import partial
 
+from simulated import Faults, SimulatedCluster, SimulatedJob
+
 from seppo.core.events import Policy
-from seppo.testing import Faults, SimulatedCluster, SimulatedJob
 
 ROUGH = Faults(life=1.5, undead=0.5, rejoin=0.3, talk=0.7, silence=1.5, repeat=0.3)
 

@@ -22,7 +22,7 @@ STAGES = ["unpickling", "running", "pickling", "garbage", "destructor"]
 
 def die(way: str) -> Any:
     """End this process, if it is a worker."""
-    from seppo.payload.place import is_worker_process
+    from seppo.place import is_worker_process
 
     if not is_worker_process():
         return None

@@ -12,9 +12,9 @@ from seppo.core.commands import CancelAttempt, KillWorker, SendChunk
 from seppo.core.events import Event, ItemsDone, WorkerJoined, WorkerLost
 from seppo.engines.base import Told, WorldOver
 from seppo.engines.pyro import PyroEngine
-from seppo.payload.batch import unpack_all
-from seppo.payload.function import PackedFunction, pack_function
-from seppo.payload.source import SequenceSource
+from seppo.values.batch import unpack_all
+from seppo.values.function import PackedFunction, pack_function
+from seppo.values.source import SequenceSource
 
 
 class EngineClient:

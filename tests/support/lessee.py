@@ -8,13 +8,15 @@ from typing import Any
 
 from processes import CREDENTIALS, SupervisorProcess, wait_until
 
-from seppo.payload.batch import pack_values, unpack_all
-from seppo.payload.function import PackedFunction, pack_function
-from seppo.payload.protocol import (
+from seppo.pyro.proxy import attach
+from seppo.values.batch import pack_values, unpack_all
+from seppo.values.function import PackedFunction, pack_function
+from seppo.values.setup import Setup
+from seppo.wire.address import Address
+from seppo.wire.messages import (
     Attach,
     Chunk,
     File,
-    Function,
     Hello,
     Leased,
     Message,
@@ -26,10 +28,7 @@ from seppo.payload.protocol import (
     from_frame,
     to_parts,
 )
-from seppo.payload.setup import Setup
-from seppo.transport.address import Address
-from seppo.transport.proxy import attach
-from seppo.transport.stream import Stream
+from seppo.wire.stream import Stream
 
 
 class Talk:
@@ -39,11 +38,12 @@ class Talk:
         self.stream = stream
         self.heard: list[Message] = []
 
-    def send(self, *messages: Message) -> None:
+    def send(self, *messages: Message | PackedFunction) -> None:
         for message in messages:
-            if isinstance(message, Function):  # its files first, so that none is asked for
-                for digest, content in message.function.bundle.contents.items():
+            if isinstance(message, PackedFunction):  # its files first, so that none is asked for
+                for digest, content in message.bundle.contents.items():
                     self.stream.send(*to_parts(File(bytes.fromhex(digest), content)))
+                message = message.message
             self.stream.send(*to_parts(message))
 
     def listen(self) -> None:
@@ -149,7 +149,7 @@ class LeasedWorker(Talk):
         """Send a chunk with its function."""
         packed = pack_function(func, setup)
         self._sent[attempt] = packed, list(items), options
-        self.send(Function(packed), chunk(attempt, packed, list(items), **options))
+        self.send(packed, chunk(attempt, packed, list(items), **options))
 
     def outcomes(
         self, attempt: int, count: int, seconds: float = 20.0, again: bool = True

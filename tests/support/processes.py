@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from seppo.pyro.nameserver import NameServer
+from seppo.pyro.proxy import call
 from seppo.settings import Settings
-from seppo.transport.address import Address
-from seppo.transport.credentials import Credentials
-from seppo.transport.nameserver import NameServer
-from seppo.transport.proxy import call
+from seppo.trust.credentials import Credentials
+from seppo.wire.address import Address
 
 ROOT = Path(__file__).parents[2]
 CREDENTIALS = Credentials(Settings())  # of the test run: its key is made on demand

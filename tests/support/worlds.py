@@ -5,15 +5,15 @@ import pickle
 import subprocess
 import sys
 
-from seppo.payload.function import pack_function
+from seppo.values.function import pack_function
 
 CHILD = """
 import os, pickle, sys, traceback
 answers = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)
-from seppo.payload.function import PackedFunction
-from seppo.payload.outcome import Failure
-from seppo.payload.serialize import Packed
+from seppo.wire.messages import Function
+from seppo.values.outcome import Failure
+from seppo.wire.packed import Packed
 from seppo.worker.functions import Known
 from seppo.worker.world import World
 
@@ -26,7 +26,7 @@ def begin(name, largest, caller, domain):
     world.settle(caller, domain)
 
 def call(digest, data, manifest, contents, items):
-    function = known.setdefault(digest, Known(PackedFunction(digest, Packed(data), manifest)))
+    function = known.setdefault(digest, Known(Function(digest, Packed(data), manifest)))
     asked = [digest.hex() for digest in world.missing(function)]
     for each in asked:
         world.add(bytes.fromhex(each), contents[each])
@@ -37,7 +37,7 @@ def call(digest, data, manifest, contents, items):
     return [func(item) for item in items], asked
 
 def fits(digest, data, manifest):
-    return world.fits(known.get(digest) or Known(PackedFunction(digest, Packed(data), manifest)))
+    return world.fits(known.get(digest) or Known(Function(digest, Packed(data), manifest)))
 
 def run(source):
     space = globals()

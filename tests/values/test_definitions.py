@@ -9,18 +9,18 @@ import types
 import pytest
 
 from seppo.errors import SerializationError
-from seppo.payload.batch import pack_values, unpack_all
-from seppo.payload.function import grow, pack_function
-from seppo.payload.source import (
+from seppo.values import script
+from seppo.values.batch import pack_values, unpack_all
+from seppo.values.function import grow, pack_function
+from seppo.values.main import Seen
+from seppo.values.script import StandIn
+from seppo.values.source import (
     PackedCall,
     SequenceSource,
     StreamSource,
     TaskSource,
     run_task,
 )
-from seppo.values import script
-from seppo.values.main import Seen
-from seppo.values.script import StandIn
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seppo.errors import RemoteError
-from seppo.payload.outcome import Failure
-from seppo.payload.serialize import dump, load
 from seppo.values.exceptions import LeftOut
+from seppo.values.outcome import Failure
 from seppo.values.salvage import MAX_DEPTH, dump_in_pieces
+from seppo.values.serialize import dump, load
 
 
 def arrive(error: BaseException) -> BaseException:

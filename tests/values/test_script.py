@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-from seppo.payload.serialize import Packed, load
 from seppo.values import script
 from seppo.values.content import Content
 from seppo.values.script import Definition, StandIn
+from seppo.values.serialize import load
+from seppo.wire.packed import Packed
 
 
 def made(name, value, key=b"1", **more):

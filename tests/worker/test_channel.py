@@ -10,13 +10,12 @@ import pytest
 from processes import wait_until
 
 from seppo.errors import ProtocolError
-from seppo.payload.batch import EACH, Batch, pack_values, pack_whole, unpack_all
-from seppo.payload.function import pack_function
-from seppo.payload.protocol import (
+from seppo.values.batch import EACH, pack_values, pack_whole, unpack_all
+from seppo.values.function import PackedFunction, pack_function
+from seppo.wire.messages import (
     Cancel,
     Chunk,
     File,
-    Function,
     Message,
     NeedFiles,
     NeedFunction,
@@ -27,7 +26,8 @@ from seppo.payload.protocol import (
     from_frame,
     to_parts,
 )
-from seppo.transport.stream import Stream
+from seppo.wire.packed import Batch
+from seppo.wire.stream import Stream
 from seppo.worker import channel as channels
 from seppo.worker.channel import Channel
 from seppo.worker.world import World
@@ -44,11 +44,12 @@ class Client:
         self.channel = Channel(theirs)
         self.theirs = theirs
 
-    def send(self, *messages: Message) -> bool:
+    def send(self, *messages: Message | PackedFunction) -> bool:
         for message in messages:
-            if isinstance(message, Function):  # its files first, so that none is asked for
-                for digest, content in message.function.bundle.contents.items():
+            if isinstance(message, PackedFunction):  # its files first, so that none is asked for
+                for digest, content in message.bundle.contents.items():
                     self.stream.send(*to_parts(File(bytes.fromhex(digest), content)))
+                message = message.message
             self.stream.send(*to_parts(message))
         return self.channel.receive()
 
@@ -88,7 +89,7 @@ def run(client: Client, bursts: int = 1000) -> None:
 
 
 def test_a_chunk_is_run_and_answered(client):
-    client.send(Function(DOUBLE), chunk(count=3))
+    client.send(DOUBLE, chunk(count=3))
     assert client.channel.has_work
     run(client)
     (answer,) = client.heard()
@@ -100,7 +101,7 @@ def test_a_chunk_is_run_and_answered(client):
 
 
 def test_files_that_a_cleaner_removes_while_a_chunk_waits_are_asked_for_again(client, monkeypatch):
-    client.send(Function(DOUBLE), chunk(count=3))
+    client.send(DOUBLE, chunk(count=3))
     answers = [(b"x" * 32,), (), ()]
     monkeypatch.setattr(World, "missing", lambda *_: answers.pop(0))
     assert client.channel.begin_next() is None
@@ -112,7 +113,7 @@ def test_files_that_a_cleaner_removes_while_a_chunk_waits_are_asked_for_again(cl
 
 
 def test_chunks_are_run_in_the_order_they_came(client):
-    client.send(Function(DOUBLE), chunk(1), chunk(2, index=10), chunk(3, index=20))
+    client.send(DOUBLE, chunk(1), chunk(2, index=10), chunk(3, index=20))
     run(client)
     assert [answer.attempt for answer in client.heard()] == [1, 2, 3]
 
@@ -121,19 +122,19 @@ def test_a_function_that_is_missing_is_asked_for_and_the_chunk_waits(client):
     client.send(chunk())
     assert client.heard() == [NeedFunction(1, DOUBLE.digest)]
     assert not client.channel.has_work
-    client.send(Function(DOUBLE))
+    client.send(DOUBLE)
     run(client)
     assert values(client.heard()[0]) == [0, 2, 4]
 
 
 def test_a_function_is_known_from_then_on(client):
-    client.send(Function(DOUBLE), chunk(1), chunk(2, index=10))
+    client.send(DOUBLE, chunk(1), chunk(2, index=10))
     run(client)
     assert [type(message) for message in client.heard()] == [Results, Results]
 
 
 def test_a_chunk_that_waits_is_given_back_whole(client):
-    client.send(Function(DOUBLE), chunk(1), chunk(2), Recall(2))
+    client.send(DOUBLE, chunk(1), chunk(2), Recall(2))
     assert client.heard() == [Returned(2, 0)]
     run(client)
     assert [answer.attempt for answer in client.heard()] == [1]
@@ -141,13 +142,13 @@ def test_a_chunk_that_waits_is_given_back_whole(client):
 
 def test_a_chunk_that_waits_for_its_function_is_given_back(client):
     client.send(chunk(1))
-    client.send(Recall(1), Function(DOUBLE))
+    client.send(Recall(1), DOUBLE)
     assert client.heard()[1:] == [Returned(1, 0)]
     assert not client.channel.has_work
 
 
 def test_the_rest_of_a_running_chunk_is_given_back_after_what_is_done(client):
-    client.send(Function(DOUBLE), chunk(1, count=100))
+    client.send(DOUBLE, chunk(1, count=100))
     run(client, bursts=1)
     client.send(Recall(1))
     results, returned = client.heard()
@@ -159,7 +160,7 @@ def test_the_rest_of_a_running_chunk_is_given_back_after_what_is_done(client):
 
 
 def test_recalling_what_is_over_says_nothing(client):
-    client.send(Function(DOUBLE), chunk(1))
+    client.send(DOUBLE, chunk(1))
     run(client)
     client.heard()
     client.send(Recall(1), Recall(77))
@@ -167,7 +168,7 @@ def test_recalling_what_is_over_says_nothing(client):
 
 
 def test_a_chunk_that_waits_can_be_cancelled(client):
-    client.send(Function(DOUBLE), chunk(1), chunk(2))
+    client.send(DOUBLE, chunk(1), chunk(2))
     client.channel.begin_next()
     assert client.send(Cancel(2)) is False
     run(client)
@@ -175,7 +176,7 @@ def test_a_chunk_that_waits_can_be_cancelled(client):
 
 
 def test_cancelling_what_runs_is_told_and_its_outcome_is_dropped(client):
-    client.send(Function(DOUBLE), chunk(1, count=100), chunk(2))
+    client.send(DOUBLE, chunk(1, count=100), chunk(2))
     run(client, bursts=1)
     assert client.send(Cancel(1)) is True
     assert client.channel.running.is_unwanted
@@ -185,7 +186,7 @@ def test_cancelling_what_runs_is_told_and_its_outcome_is_dropped(client):
 
 
 def test_everything_that_has_not_begun_can_be_given_back(client):
-    client.send(Function(DOUBLE), chunk(1, count=100), chunk(2), chunk(3))
+    client.send(DOUBLE, chunk(1, count=100), chunk(2), chunk(3))
     run(client, bursts=1)
     client.channel.give_back_all()
     results, first, second, third = client.heard()
@@ -197,7 +198,7 @@ def test_everything_that_has_not_begun_can_be_given_back(client):
 
 def test_partial_results_are_sent_once_they_are_due(client, monkeypatch):
     monkeypatch.setattr(channels, "PARTIAL_SECONDS", 0.0)
-    client.send(Function(DOUBLE), chunk(1, count=10))
+    client.send(DOUBLE, chunk(1, count=10))
     run(client)
     answers = client.heard()
     assert len(answers) > 1
@@ -206,7 +207,7 @@ def test_partial_results_are_sent_once_they_are_due(client, monkeypatch):
 
 def test_results_that_cannot_travel_are_named_by_their_item(client):
     bad = pack_function(hostile.returns_unpicklable)
-    client.send(Function(bad), chunk(1, index=40, function=bad))
+    client.send(bad, chunk(1, index=40, function=bad))
     run(client)
     assert "the result of item 41" in values(client.heard()[0])[1].text
 
@@ -214,7 +215,7 @@ def test_results_that_cannot_travel_are_named_by_their_item(client):
 def test_a_client_that_does_not_read_gets_nothing_more_to_do(client, monkeypatch):
     monkeypatch.setattr(channels, "CONGESTED", 1 << 20)
     big = pack_function(lambda x: bytes(16 << 20))
-    client.send(Function(big), chunk(1, count=1, function=big), chunk(2, count=1, function=big))
+    client.send(big, chunk(1, count=1, function=big), chunk(2, count=1, function=big))
     run(client)
     assert client.channel.wants_write
     assert not client.channel.has_work
@@ -224,7 +225,7 @@ def test_a_client_that_does_not_read_gets_nothing_more_to_do(client, monkeypatch
 
 
 def test_a_client_that_leaves_is_forgotten(client):
-    client.send(Function(DOUBLE), chunk(1), chunk(2))
+    client.send(DOUBLE, chunk(1), chunk(2))
     client.stream.close()
     wait_until(lambda: client.channel.receive() or client.channel.is_closed)
     assert not client.channel.has_work
@@ -232,7 +233,7 @@ def test_a_client_that_leaves_is_forgotten(client):
 
 
 def test_leaving_while_a_chunk_runs_is_told(client):
-    client.send(Function(DOUBLE), chunk(1, count=100))
+    client.send(DOUBLE, chunk(1, count=100))
     current = client.channel.begin_next()
     current.run_burst()
     client.stream.close()
@@ -242,7 +243,7 @@ def test_leaving_while_a_chunk_runs_is_told(client):
 
 
 def test_results_for_a_client_that_left_harm_nobody(client):
-    client.send(Function(DOUBLE), chunk(1))
+    client.send(DOUBLE, chunk(1))
     client.stream.close()
     run(client)
     assert client.channel.is_closed
@@ -266,14 +267,14 @@ def test_junk_cuts_the_client_off(client):
 
 def test_a_chunk_that_lies_is_refused_where_it_begins(client):
     lying = Chunk(1, 1, 0, 5, DOUBLE.digest, (Batch(EACH, 5, (b"", b"")),))
-    client.send(Function(DOUBLE), lying)
+    client.send(DOUBLE, lying)
     with pytest.raises(ProtocolError):
         client.channel.begin_next()
 
 
 def test_items_that_do_not_arrive_are_answered_as_failures(client):
     column = pack_values([[1], hostile.RaisesAtUnpickling(SystemExit), [3]], str)
-    client.send(Function(DOUBLE), Chunk(1, 1, 0, 3, DOUBLE.digest, (column,)))
+    client.send(DOUBLE, Chunk(1, 1, 0, 3, DOUBLE.digest, (column,)))
     run(client)
     got = [value for answer in client.heard() for value in values(answer)]
     assert (got[0], got[2]) == ([1, 1], [3, 3])
@@ -281,7 +282,7 @@ def test_items_that_do_not_arrive_are_answered_as_failures(client):
 
 
 def test_a_chunk_that_was_cancelled_between_two_bursts_runs_no_further(client):
-    client.send(Function(DOUBLE), chunk(1, count=100), chunk(2))
+    client.send(DOUBLE, chunk(1, count=100), chunk(2))
     run(client, bursts=1)
     client.send(Cancel(1))
     assert client.channel.begin_next().chunk.attempt == 2
@@ -292,7 +293,7 @@ def test_a_chunk_that_was_cancelled_between_two_bursts_runs_no_further(client):
 
 def test_a_channel_that_drains_keeps_only_what_runs(client):
     other = pack_function(lambda x: -x)
-    client.send(Function(DOUBLE), chunk(1, count=100), chunk(2), chunk(3, function=other))
+    client.send(DOUBLE, chunk(1, count=100), chunk(2), chunk(3, function=other))
     run(client, bursts=1)
     client.heard()
     client.channel.drain()
@@ -304,7 +305,7 @@ def test_a_channel_that_drains_keeps_only_what_runs(client):
 
 
 def test_a_channel_that_leaves_sends_nothing_more_and_still_reads(client):
-    client.send(Function(DOUBLE), chunk(1))
+    client.send(DOUBLE, chunk(1))
     run(client)
     client.channel.drain()
     client.channel.leave()
@@ -329,7 +330,7 @@ def test_an_item_that_is_given_up_is_told_as_a_failure_and_the_rest_returned(cli
 
     function = pack_function(abs)
     limited = replace(chunk(1, count=5, function=function), task_timeout=1e-9)
-    client.send(Function(function), limited)
+    client.send(function, limited)
     known = client.channel.waiting[0][1]
     known.func, known.is_open = func, True
     current = client.channel.begin_next()
@@ -344,12 +345,12 @@ def test_an_item_that_is_given_up_is_told_as_a_failure_and_the_rest_returned(cli
 
 
 def test_alone_each_result_is_told_at_once(client):
-    client.send(Function(DOUBLE), replace(chunk(1, count=3), alone=True))
+    client.send(DOUBLE, replace(chunk(1, count=3), alone=True))
     run(client)
     assert [values(answer) for answer in client.heard()] == [[0], [2], [4]]
 
 
 def test_a_chunk_that_nobody_can_count_cuts_its_client_off(client):
-    client.send(Function(DOUBLE), replace(chunk(1), index=1 << 63))
+    client.send(DOUBLE, replace(chunk(1), index=1 << 63))
     with pytest.raises(ProtocolError):
         client.channel.begin_next()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from seppo.payload.function import PackedFunction
-from seppo.payload.serialize import Packed
+from seppo.wire.messages import Function
+from seppo.wire.packed import Packed
 from seppo.worker.functions import FunctionCache
 
 
-def packed(name: bytes, size: int = 10) -> PackedFunction:
-    return PackedFunction(name, Packed(b"x" * size))
+def packed(name: bytes, size: int = 10) -> Function:
+    return Function(name, Packed(b"x" * size))
 
 
 def test_what_was_added_is_known_and_nothing_else():
@@ -51,5 +51,5 @@ def test_the_newest_stays_however_large_it_is():
 def test_buffers_count_too():
     cache = FunctionCache(largest=100)
     cache.add(packed(b"a"))
-    cache.add(PackedFunction(b"b", Packed(b"", (bytearray(95),))))
+    cache.add(Function(b"b", Packed(b"", (bytearray(95),))))
     assert cache.get(b"a") is None

@@ -13,22 +13,21 @@ from dataclasses import replace
 import pytest
 from processes import wait_until
 
-from seppo.payload.batch import pack_whole
-from seppo.payload.function import pack_function
-from seppo.payload.outcome import Interrupted
-from seppo.payload.protocol import (
+from seppo.values.batch import pack_whole
+from seppo.values.function import pack_function
+from seppo.values.outcome import Interrupted
+from seppo.wire.lastgasp import NOTHING, LastGasp
+from seppo.wire.line import Line
+from seppo.wire.messages import (
     Cancel,
     Chunk,
-    Function,
     Message,
     Results,
     Returned,
     from_frame,
     to_parts,
 )
-from seppo.transport.stream import Stream
-from seppo.wire.lastgasp import NOTHING, LastGasp
-from seppo.wire.line import Line
+from seppo.wire.stream import Stream
 from seppo.worker import service as services
 from seppo.worker.channel import Channel
 from seppo.worker.service import EXIT_INTERRUPTED, FINALIZER, GRACE, PATIENCE, WorkerService
@@ -65,7 +64,7 @@ class Scene:
 
     def begin(self, chunk: Chunk, seconds_ago: float) -> None:
         """Pretend that an item of a chunk began so long ago."""
-        self.send(Function(FUNC), chunk)
+        self.send(FUNC.message, chunk)
         self.channel.receive()
         run = self.channel.begin_next()
         assert run is not None

@@ -10,8 +10,8 @@ from lessee import Lessee
 from processes import SupervisorProcess, is_running, wait_until
 
 from seppo.errors import TaskTimeoutError
-from seppo.payload.outcome import Failure
-from seppo.payload.protocol import Results, Returned, WorkerEnded
+from seppo.values.outcome import Failure
+from seppo.wire.messages import Results, Returned, WorkerEnded
 
 
 @pytest.fixture(scope="module")

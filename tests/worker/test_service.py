@@ -17,19 +17,19 @@ from lessee import LeasedWorker, Lessee
 from processes import Process, SupervisorProcess, is_running, wait_until
 
 from seppo.host import slots
-from seppo.payload.batch import EACH, WHOLE, Batch, pack_values
-from seppo.payload.function import pack_function
-from seppo.payload.outcome import Failure
-from seppo.payload.place import current_worker
-from seppo.payload.protocol import (
+from seppo.place import current_worker
+from seppo.values.batch import EACH, WHOLE, pack_values
+from seppo.values.function import pack_function
+from seppo.values.outcome import Failure
+from seppo.values.setup import Depends, Setup
+from seppo.wire.messages import (
     Cancel,
     Chunk,
-    Function,
     Recall,
     Returned,
     WorkerEnded,
 )
-from seppo.payload.setup import Depends, Setup
+from seppo.wire.packed import Batch
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ BAD = [
 def test_a_client_that_lies_is_cut_off_and_its_process_ends(client, batch):
     (worker,) = client.workers
     func = pack_function(abs)
-    worker.send(Function(func), Chunk(1, 1, 0, 5, func.digest, (batch,)))
+    worker.send(func, Chunk(1, 1, 0, 5, func.digest, (batch,)))
     wait_until(worker.has_ended)
     assert client.ended(worker).how == "exit code 0"
 

@@ -11,9 +11,9 @@ import pytest
 from projects import Project
 from worlds import OtherWorld
 
-from seppo.payload.function import pack_function
-from seppo.payload.outcome import Failure
-from seppo.payload.setup import Depends, Setup
+from seppo.values.function import pack_function
+from seppo.values.outcome import Failure
+from seppo.values.setup import Depends, Setup
 from seppo.worker.functions import Known
 from seppo.worker.world import World
 
@@ -223,7 +223,7 @@ def test_an_extension_module_of_an_own_package_is_that_of_the_machine(project, s
 def preloaded(start, site, *names, change=""):
     """Start a process in which these modules were imported, from files long unchanged."""
     imports = "; ".join(f"import {name}" for name in names)
-    long_ago = "from seppo.payload import capture; capture.PROCESS_BEGAN = 1 << 63"
+    long_ago = "from seppo.shipping import capture; capture.PROCESS_BEGAN = 1 << 63"
     return start(
         before=f"import sys; sys.path.insert(0, {str(site)!r}); {imports}{change}; {long_ago}"
     )
@@ -553,8 +553,8 @@ def test_a_finalizer_that_fails_harms_nobody(project, world):
 
 def test_a_file_that_cannot_be_had_fails_the_function_once(world):
     told = world.run(
-        "from seppo.payload.serialize import dump\n"
-        "function = Known(PackedFunction(bytes(32), dump(abs)))\n"
+        "from seppo.values.serialize import dump\n"
+        "function = Known(Function(bytes(32), dump(abs)))\n"
         "world.refuse(function, 'a file', 'the disk is full')\n"
         "missing = world.missing(function)\n"
         "world.enter(function)\n"
@@ -569,7 +569,7 @@ def test_a_bundle_whose_file_cannot_be_had_fails_with_that_reason(project, world
     project.write("never_sent.py", "def work(x): return x\n")
     function = pack_function(project.load("never_sent").work)
     told = world.run(
-        f"function = Known(PackedFunction({function.digest!r}, "
+        f"function = Known(Function({function.digest!r}, "
         f"Packed({function.packed.data!r}), {function.manifest!r}))\n"
         "asked = world.missing(function)\n"
         "world.refuse(function, 'a file', 'the caller cannot read it')\n"

@@ -1,1 +1,0 @@
-"""User objects to bytes and back, and the running of one chunk; no sockets."""

@@ -1,0 +1,1 @@
+"""Everything that knows Pyro5, so that it can be replaced."""

@@ -1,1 +1,0 @@
-"""Everything that knows Pyro5 and sockets, so that it can be replaced."""

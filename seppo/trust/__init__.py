@@ -1,0 +1,1 @@
+"""Who may speak: the shared key, its proof, certificates and encryption."""

@@ -1,0 +1,214 @@
+"""When TLS is used, which files it needs, and connections secured at both ends."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+import threading
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import trustme
+
+from seppo.errors import ConfigurationError, SecurityError
+from seppo.settings import Settings, TlsFiles
+from seppo.trust import tls
+from seppo.trust.certificates import make_bundle
+from seppo.trust.credentials import Credentials
+from seppo.trust.keyfile import ensure_key
+from seppo.wire.address import Address, address_to_tell
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """The key of a bundle with certificates."""
+    path = tmp_path_factory.mktemp("bundle") / "seppo" / "key"
+    make_bundle(path)
+    return path
+
+
+def encrypted(key_path):
+    return Settings(key_file=str(key_path), tls_on_loopback=True)
+
+
+def meet(server, client, seconds=20.0):
+    """Have two ends meet; return what each got: a socket or an error."""
+    got = {}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept():
+            connection = SimpleNamespace(sock=listener.accept()[0])
+            try:
+                Credentials(server).accept(
+                    connection.sock, "role", time.monotonic() + seconds, False,
+                    lambda sock: setattr(connection, "sock", sock),
+                )  # fmt: skip
+                got["server"] = connection.sock
+            except OSError as error:
+                connection.sock.close()
+                got["server"] = error
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            address = Address("role", *listener.getsockname())
+            got["client"] = Credentials(client).connect(address, seconds)
+        except OSError as error:
+            got["client"] = error
+        thread.join()
+    return got["server"], got["client"]
+
+
+def refused(*ends):
+    for end in ends:
+        if isinstance(end, socket.socket):
+            end.close()
+    return [end for end in ends if isinstance(end, SecurityError)]
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_two_with_the_same_key_can_talk(bundle, is_encrypted):
+    settings = replace(encrypted(bundle), tls_on_loopback=is_encrypted)
+    server, client = meet(settings, settings)
+    with server, client:
+        client.settimeout(20)
+        server.settimeout(20)
+        client.sendall(b"hello")
+        assert server.recv(5) == b"hello"
+        assert hasattr(client, "getpeercert") == is_encrypted
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_another_key_is_refused_on_both_sides(bundle, tmp_path, is_encrypted):
+    ensure_key(tmp_path / "key")
+    folder = bundle.parent
+    files = TlsFiles(*(str(folder / n) for n in (tls.CA_FILE, tls.CERT_FILE, tls.CERT_KEY_FILE)))
+    other = Settings(
+        key_file=str(tmp_path / "key"), tls_on_loopback=is_encrypted,
+        server_tls=files, client_tls=files,
+    )  # fmt: skip
+    server, client = meet(other, replace(encrypted(bundle), tls_on_loopback=is_encrypted))
+    assert isinstance(server, OSError)  # the client has left
+    assert isinstance(client, SecurityError)
+    assert str(bundle) in str(client)
+
+
+def test_a_certificate_of_another_authority_is_refused(bundle, tmp_path):
+    make_bundle(tmp_path / "key")
+    server, client = meet(encrypted(bundle), encrypted(tmp_path / "key"))
+    assert refused(server, client)
+    assert isinstance(server, OSError)
+    assert isinstance(client, OSError)
+
+
+def test_a_certificate_that_has_expired_is_refused(tmp_path):
+    authority = trustme.CA()
+    key = tmp_path / "key"
+    ensure_key(key)
+    yesterday = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
+    certificate = authority.issue_cert("seppo", not_after=yesterday)
+    authority.cert_pem.write_to_path(tmp_path / tls.CA_FILE)
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / tls.CERT_FILE)
+    certificate.private_key_pem.write_to_path(tmp_path / tls.CERT_KEY_FILE)
+    (tmp_path / tls.CERT_KEY_FILE).chmod(0o600)
+    ends = meet(encrypted(key), encrypted(key))
+    assert any("expired" in str(error) for error in refused(*ends))
+    with pytest.raises(SecurityError, match="expired"):
+        tls.try_handshake(tls.server_files(encrypted(key)), tls.client_files(encrypted(key)))
+
+
+@pytest.mark.parametrize("plain_side", ["server", "client"])
+def test_plain_text_and_tls_do_not_meet(bundle, plain_side):
+    settings = {"server": encrypted(bundle), "client": encrypted(bundle)}
+    settings[plain_side] = replace(settings[plain_side], tls_on_loopback=False)
+    server, client = meet(settings["server"], settings["client"], seconds=5.0)
+    assert isinstance(server, OSError)
+    assert isinstance(client, OSError)
+
+
+def test_missing_certificates_are_named_with_what_to_do(tmp_path):
+    ensure_key(tmp_path / "key")
+    with pytest.raises(SecurityError, match=r"ca\.pem .*seppo keys new.*--insecure"):
+        Credentials(Settings(key_file=str(tmp_path / "key"))).check_server("10.0.0.1")
+
+
+def test_a_private_key_that_others_can_read_is_refused(tmp_path):
+    make_bundle(tmp_path / "key")
+    (tmp_path / tls.CERT_KEY_FILE).chmod(0o644)
+    with pytest.raises(SecurityError, match="private key"):
+        tls.server_files(encrypted(tmp_path / "key"))
+
+
+def test_files_that_hold_no_certificate_are_named(tmp_path):
+    make_bundle(tmp_path / "key")
+    (tmp_path / tls.CA_FILE).write_text("not a certificate")
+    with pytest.raises(SecurityError, match=r"ca\.pem cannot be used"):
+        tls.client_context(tls.client_files(encrypted(tmp_path / "key")))
+
+
+def test_the_key_is_read_again_when_its_file_has_changed(tmp_path):
+    path = tmp_path / "key"
+    credentials = Credentials(Settings(key_file=str(path)))
+    first = credentials.key.reveal()
+    assert credentials.key.reveal() == first
+    path.unlink()
+    ensure_key(path)
+    assert credentials.key.reveal() != first
+
+
+def test_nothing_is_made_before_it_is_needed(tmp_path):
+    credentials = Credentials(Settings(key_file=str(tmp_path / "key")))
+    assert not credentials.is_encrypted("127.0.0.1")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("host", "settings", "expected"),
+    [
+        ("127.0.0.1", Settings(), False),
+        ("127.8.9.1", Settings(), False),
+        ("::1", Settings(), False),
+        ("::ffff:127.0.0.1", Settings(), False),
+        ("10.0.0.1", Settings(), True),
+        ("0.0.0.0", Settings(), True),
+        ("fe80::1%eth0", Settings(), True),
+        ("some.name", Settings(), True),
+        ("10.0.0.1", Settings(insecure=True), False),
+        ("127.0.0.1", Settings(tls_on_loopback=True), True),
+        ("10.0.0.1", Settings(insecure=True, tls_on_loopback=True), True),
+    ],
+)
+def test_tls_is_wanted_off_loopback(host, settings, expected):
+    assert tls.wants_tls(settings, host) is expected
+
+
+def test_a_bundle_is_not_replaced_unasked(tmp_path):
+    paths = make_bundle(tmp_path / "key")
+    before = [path.read_bytes() for path in paths]
+    with pytest.raises(ConfigurationError, match="--replace"):
+        make_bundle(tmp_path / "key")
+    assert [path.read_bytes() for path in paths] == before
+    make_bundle(tmp_path / "key", replace=True)
+    assert not any(path.read_bytes() == old for path, old in zip(paths, before, strict=True))
+
+
+def test_a_bundle_keeps_a_key_that_is_there(tmp_path):
+    key = ensure_key(tmp_path / "key").reveal()
+    make_bundle(tmp_path / "key")
+    assert ensure_key(tmp_path / "key").reveal() == key
+
+
+def test_the_files_of_a_bundle_are_for_one_user_alone(bundle):
+    assert {path.stat().st_mode & 0o777 for path in bundle.parent.iterdir()} == {0o600}
+
+
+def test_what_is_told_is_an_address_that_others_can_reach():
+    assert address_to_tell("127.0.0.1") == "127.0.0.1"
+    try:
+        told = address_to_tell("0.0.0.0")
+    except ConfigurationError:
+        return  # a machine without any network
+    assert told != "0.0.0.0"

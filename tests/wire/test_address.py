@@ -1,0 +1,96 @@
+"""Addresses: only strict forms are accepted."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from Pyro5.core import URI
+
+from seppo.errors import ProtocolError
+from seppo.wire.address import Address
+
+names = st.from_regex(r"[A-Za-z0-9_.\-]{1,50}", fullmatch=True)
+hosts = st.ip_addresses().map(str)
+ports = st.integers(1, 65535)
+
+
+@given(names, hosts, ports)
+def test_an_address_comes_back_from_its_text(name, host, port):
+    address = Address(name, host, port)
+    assert Address.parse(str(address)) == address
+
+
+@given(names, hosts, ports)
+def test_pyro_reads_the_same_from_it(name, host, port):
+    uri = URI(str(Address(name, host, port)))
+    assert (uri.object, uri.host.strip("[]"), uri.port) == (name, host, port)
+    assert uri.protocol == "PYRO"
+    assert uri.sockname is None
+
+
+STRICT = re.compile(r"PYRO:[\w.\-]+@([\w.\-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", re.ASCII)
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.text(alphabet="PYROMETANLCpyro:@./u[]0123456789 \n\tä٣-_").map("PYRO:x@".__add__),
+        st.builds("PYRO:{}@{}:{}".format, st.text(), st.text(), st.integers()),
+    )
+)
+def test_what_is_accepted_is_of_the_strict_form(text):
+    try:
+        address = Address.parse(text)
+    except ProtocolError:
+        return
+    assert STRICT.fullmatch(text)
+    ipaddress.ip_address(address.host)
+    assert 0 < address.port < 65536
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "PYRO:seppo.worker@host:80",
+        "PYRO:seppo.worker@999.1.1.1:80",
+        "",
+        "PYRONAME:seppo.worker",
+        "PYRONAME:seppo.worker@10.0.0.1:9090",
+        "PYROMETA:seppo",
+        "PYRO:seppo.worker@./u:/tmp/sock",
+        "PYRO:seppo.worker@10.0.0.1",
+        "PYRO:seppo.worker@10.0.0.1:0",
+        "PYRO:seppo.worker@10.0.0.1:65536",
+        "PYRO:seppo.worker@10.0.0.1:99999999",
+        "PYRO:seppo.worker@10.0.0.1:-1",
+        "PYRO:seppo.worker@10.0.0.1:80\n",
+        " PYRO:seppo.worker@10.0.0.1:80",
+        "PYRO:seppo.worker@[::1]extra:80",
+        "PYRO:seppo worker@10.0.0.1:80",
+        "PYRO:@10.0.0.1:80",
+        "PYRO:a@b@10.0.0.1:80",
+        "PYRO:a@user:secret@10.0.0.1:80",
+        "pyro:a@10.0.0.1:80",
+        "PYRO:a@h\u00f6st:80",
+        "PYRO:a@10.0.0.1:\u0663",
+        f"PYRO:{'a' * 201}@10.0.0.1:80",
+        f"PYRO:a@{'h' * 254}:80",
+    ],
+)
+def test_other_forms_are_refused(uri):
+    with pytest.raises(ProtocolError):
+        Address.parse(uri)
+
+
+def test_long_junk_is_shown_cut():
+    with pytest.raises(ProtocolError) as caught:
+        Address.parse("x" * 10_000)
+    assert len(str(caught.value)) < 200
+
+
+def test_an_address_can_be_a_key():
+    assert {Address("a", "10.0.0.1", 1): 2}[Address.parse("PYRO:a@10.0.0.1:1")] == 2
