@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,3 +154,21 @@ def test_the_package_itself_is_imported_for_its_version_only(file):
             and node.value.id == "seppo"
         ):
             assert node.attr == "__version__", f"{file}: seppo.{node.attr}"
+
+
+def test_no_class_name_stands_for_two_things():
+    homes: dict[str, list[str]] = {}
+    for file in FILES:
+        for node in ast.walk(parse(file)):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(str(file))
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
+
+
+def test_the_proof_of_a_key_loads_no_third_party_package():
+    code = (
+        "import sys, seppo.trust.proof\n"
+        "print({'cloudpickle', 'Pyro5', 'tqdm', 'serpent'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -21,7 +21,7 @@ LONG_SECONDS = 0.25  # of a chunk not yet begun; an ordinary one is of 0.1 s whe
 LONG_PAUSE = 0.1  # seconds from one look at chunks for other jobs to the next
 
 
-class Recall:
+class Recalls:
     """Decides which chunks are called back."""
 
     def __init__(self, ledger: Ledger, shares: Shares) -> None:

@@ -56,7 +56,7 @@ from seppo.core.events import (
 )
 from seppo.core.ledger import Ledger
 from seppo.core.losses import Losses
-from seppo.core.recall import Recall
+from seppo.core.recall import Recalls
 from seppo.core.shares import Shares
 from seppo.core.watch import Watch
 
@@ -80,7 +80,7 @@ class Scheduler:
         self._workers = self._ledger.crew.workers
         self._shares = Shares(self._ledger)
         self._assignment = Assignment(self._ledger, self._shares)
-        self._recall = Recall(self._ledger, self._shares)
+        self._recall = Recalls(self._ledger, self._shares)
         self._watch = Watch(self._ledger, self._recall)
         self._delivery = Delivery(self._ledger)
         self._losses = Losses(self._ledger, self._delivery)

@@ -29,7 +29,7 @@ from seppo.core.commands import Command, KillWorker
 from seppo.core.crew import Worker
 from seppo.core.job import Attempt, Job
 from seppo.core.ledger import Ledger
-from seppo.core.recall import Recall
+from seppo.core.recall import Recalls
 from seppo.core.recovery import (
     OVERDUE_SECONDS,
     PROBE_SECONDS,
@@ -50,7 +50,7 @@ class Watch:
         due: When to look again; None while nothing runs.
     """
 
-    def __init__(self, ledger: Ledger, recall: Recall) -> None:
+    def __init__(self, ledger: Ledger, recall: Recalls) -> None:
         self.due: float | None = None
         self._ledger = ledger
         self._recall = recall

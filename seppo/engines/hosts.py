@@ -10,7 +10,7 @@
          <----------------------- Pong
          <----------------------- WorkerEnded: how, and which item ran
          <----------------------- Draining
-    KillWorker ----------------->
+    Kill ----------------->
 
 A supervisor answers at once whatever its processes do. So its silence means that machine or
 link are gone, and when this connection ends, however it ends, the host is lost, and its
@@ -37,7 +37,7 @@ from seppo.settings import Settings
 from seppo.wire.messages import (
     Draining,
     Hello,
-    KillWorker,
+    Kill,
     Leased,
     Message,
     Ping,
@@ -242,7 +242,7 @@ class Hosts:
         """
         host = self._host_of.get(name)
         if host is not None:
-            self._send(host, KillWorker(name, attempt, only_frozen))
+            self._send(host, Kill(name, attempt, only_frozen))
 
     def cancelled(self, name: str, attempt: int, now: float) -> None:
         """Take note that an attempt was cancelled: it must not run for much longer."""

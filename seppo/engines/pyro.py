@@ -43,7 +43,7 @@ from seppo.engines.courier import Courier
 from seppo.engines.discovery import Discovery, HostArrival
 from seppo.engines.endings import Endings
 from seppo.engines.hosts import Host, HostDrains, HostLost, HostNews, Hosts
-from seppo.engines.worlds import Worlds
+from seppo.engines.worlds import WorldBook
 from seppo.errors import ProtocolError
 from seppo.place import caller_facts, who_is_this
 from seppo.settings import Settings
@@ -136,7 +136,7 @@ class PyroEngine:
         )
         self.n_places = 0  # written by the driver's thread, read by any
         self._hosts = Hosts(settings, self._selector, who_is_this())
-        self._worlds = Worlds()
+        self._worlds = WorldBook()
         self._workers: dict[str, _Worker] = {}
         self._leases: dict[str, Leased] = {}  # of processes that are being connected to
         self._ending: dict[str, int] = {}  # the worlds of workers that _losses knows

@@ -35,7 +35,7 @@ class _World:
     idle_since: float = 0.0
 
 
-class Worlds:
+class WorldBook:
     """All worlds of one engine."""
 
     def __init__(self) -> None:

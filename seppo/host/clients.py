@@ -20,7 +20,7 @@ from seppo.errors import ProtocolError
 from seppo.wire.liveness import watch_closely
 from seppo.wire.messages import (
     Hello,
-    KillWorker,
+    Kill,
     Message,
     Ping,
     Pong,
@@ -118,7 +118,7 @@ class Client:
         match message:
             case Ping():
                 self._stream.send(*to_parts(Pong()))
-            case Hello() | Want() | KillWorker():
+            case Hello() | Want() | Kill():
                 self._has_greeted = True
                 on_request(self, message)
             case _:

@@ -66,7 +66,7 @@ from seppo.shipping.cache import GRACE, Sweeper
 from seppo.trust.credentials import Credentials
 from seppo.wire.address import Address
 from seppo.wire.lastgasp import LastGasp
-from seppo.wire.messages import Hello, KillWorker, Message, Want
+from seppo.wire.messages import Hello, Kill, Message, Want
 from seppo.wire.stream import Waker
 
 log = logging.getLogger(__name__)
@@ -402,7 +402,7 @@ class Supervisor:
             case Want(world=world, count=count):
                 self._look()
                 self._handle(Wanted(client, world, count))
-            case KillWorker(name=name, attempt=attempt, only_frozen=only_frozen):
+            case Kill(name=name, attempt=attempt, only_frozen=only_frozen):
                 slot = self._slots.find(name)
                 process = self._processes.get(slot.number) if slot is not None else None
                 if process is not None and process.pid is not None:

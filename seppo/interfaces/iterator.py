@@ -6,11 +6,11 @@ there is one object with one position, however it is iterated over.
 A chain is over for good as soon as its source raises anything, and Ctrl-C may be raised at
 the entry of every function of Python's. So the source is made of C code alone, which
 never raises. It gives the part that lies ready, or else a *door*: an iterator without
-values, which calls ``Results.open_next`` before it says so. What that raises passes
+values, which calls ``MapResults.open_next`` before it says so. What that raises passes
 through the chain, which knocks at the same door again afterwards::
 
     chain <-- source: ready.pop("part", door)     END ends it
-    door  --> Results.open_next: waits for results, puts the next part into ``ready``
+    door  --> MapResults.open_next: waits for results, puts the next part into ``ready``
 
 Several threads may go through one chain. Whatever one of them drops that another one is
 about to take (a chain has room for one part) ``open_next`` gives again, as long as there
@@ -26,7 +26,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from seppo.interfaces.results import END, PART, Results, call_again
+from seppo.interfaces.results import END, PART, MapResults, call_again
 
 R = TypeVar("R")
 
@@ -34,7 +34,7 @@ R = TypeVar("R")
 class ParallelMap(itertools.chain, Generic[R]):  # type: ignore[type-arg]
     """Results of a map, lazily, in input order unless the caller asked otherwise."""
 
-    _results: Results[R]
+    _results: MapResults[R]
     _door: Iterator[Any]
 
     if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ParallelMap(itertools.chain, Generic[R]):  # type: ignore[type-arg]
         def __next__(self) -> R: ...
 
     @classmethod
-    def over(cls, results: Results[R]) -> ParallelMap[R]:
+    def over(cls, results: MapResults[R]) -> ParallelMap[R]:
         """Return an iterator over the results."""
         # Yields nothing: the second iterator of the pairs has ended whenever it is asked.
         door: Iterator[Any] = zip(call_again(results.open_next), (), strict=False)
@@ -110,7 +110,7 @@ class _Resumed(ParallelMap[R]):
         raise StopIteration
 
 
-def _source(results: Results[R], door: Iterator[Any]) -> Iterator[Any]:
+def _source(results: MapResults[R], door: Iterator[Any]) -> Iterator[Any]:
     return iter(partial(results.ready.pop, PART, door), END)
 
 

@@ -17,7 +17,7 @@ from seppo.interfaces.iterator import ParallelMap
 from seppo.interfaces.mailbox import Mailbox
 from seppo.interfaces.options import MapOptions, Progress, setup_of
 from seppo.interfaces.progress import meter_for
-from seppo.interfaces.results import Results
+from seppo.interfaces.results import MapResults
 from seppo.interfaces.serial import SerialMap
 from seppo.place import is_nested
 from seppo.settings import Settings
@@ -280,7 +280,7 @@ def _start(
         reader = None
         if isinstance(source, StreamSource) and rows is not None:
             reader = Reader(rows, source, job, options.buffersize)
-        results = Results(job, mailbox, length, options, func, deadline, reader, meter, grown)
+        results = MapResults(job, mailbox, length, options, func, deadline, reader, meter, grown)
         made: ParallelMap[R] = ParallelMap.over(results)
         if reader is not None:
             reader.read_first(driver.n_workers, FIRST_LOOK)

@@ -39,7 +39,7 @@ PART = "part"  # the key of the part in ``ready``
 END = object()  # in its place: there is nothing more
 
 
-class Results(Generic[R]):
+class MapResults(Generic[R]):
     """The results of one job, part by part.
 
     Args:

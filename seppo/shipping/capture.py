@@ -78,7 +78,7 @@ class Captured:
 
 
 @dataclass
-class _Memory:
+class _Remembered:
     """What was captured, and of what: the module, its spec, and its file as it was."""
 
     captured: Captured
@@ -91,7 +91,7 @@ class _Memory:
     told: bytes | None = None  # the content of the file that the caller was warned of
 
 
-_memory: dict[str, _Memory] = {}
+_memory: dict[str, _Remembered] = {}
 _lock = threading.RLock()  # callers' threads and the driver's
 _untold: list[str] = []  # what the caller should know
 _lost: set[str] = {"__mp_main__"}  # own modules whose source is not to be had
@@ -144,7 +144,7 @@ def _with_values(captured: Captured) -> Captured:
     return replace(captured, entry=replace(captured.entry, values=values))
 
 
-def _recall(name: str, known: _Memory) -> Captured | None:
+def _recall(name: str, known: _Remembered) -> Captured | None:
     """Return what was captured, if it still is what is loaded, or would be."""
     now = time.monotonic()
     is_recent = now - known.looked_at < LOOK_SECONDS
@@ -237,7 +237,7 @@ def _stamp(path: str) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
-def _look_again(name: str, known: _Memory) -> None:
+def _look_again(name: str, known: _Remembered) -> None:
     """Notice that the file of a loaded module has changed, once for each change."""
     stamp = _stamp(known.path)
     if stamp == known.stamp:
@@ -278,7 +278,7 @@ def _remember(
     )
     if warning:
         _untold.append(warning)
-    known = _Memory(captured, module, spec, file, stamp, facts if module is not None else None)
+    known = _Remembered(captured, module, spec, file, stamp, facts if module is not None else None)
     _memory[name] = known
     return _with_values(captured)
 

@@ -19,7 +19,7 @@ from seppo.errors import SecurityError
 from seppo.settings import Settings
 from seppo.trust import proof, tls
 from seppo.trust.keyfile import Key, ensure_key, key_path
-from seppo.trust.proof import Channel
+from seppo.trust.proof import ProofContext
 from seppo.wire.address import Address
 
 
@@ -103,7 +103,7 @@ class Credentials:
                 sock = self._wrap_client(sock, deadline)
             if key is not None:
                 binding = _client_binding(sock)
-                channel = Channel(address.object, binding)
+                channel = ProofContext(address.object, binding)
                 try:
                     proof.prove_to_server(sock, key, channel, deadline)
                 except OSError as error:
@@ -166,7 +166,7 @@ class Credentials:
                 raise
             binding = tls.certificate_binding(certificate)
         if not keyless:
-            proof.prove_to_client(sock, self.key, Channel(role, binding), deadline)
+            proof.prove_to_client(sock, self.key, ProofContext(role, binding), deadline)
 
     def _server_side(self) -> tuple[ssl.SSLContext, bytes]:
         with self._lock:

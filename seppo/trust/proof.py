@@ -47,7 +47,7 @@ TLS_REFUSAL = TLS_ALERT + b"\x01\x00\x02\x02\x46"  # fatal: protocol_version
 
 
 @dataclass(frozen=True)
-class Channel:
+class ProofContext:
     """What a proof is bound to.
 
     Attributes:
@@ -91,11 +91,11 @@ def _place() -> bytes:
 
 
 def _proof(
-    key: Key, prover: bytes, channel: Channel, versions: tuple[int, int], nonces: bytes
+    key: Key, prover: bytes, context: ProofContext, versions: tuple[int, int], nonces: bytes
 ) -> bytes:
-    role = channel.role.encode()
-    text = struct.pack("!8sHHHH", prover, *versions, len(role), len(channel.binding))
-    return hmac.digest(key.reveal(), MAGIC + text + role + channel.binding + nonces, "sha256")
+    role = context.role.encode()
+    text = struct.pack("!8sHHHH", prover, *versions, len(role), len(context.binding))
+    return hmac.digest(key.reveal(), MAGIC + text + role + context.binding + nonces, "sha256")
 
 
 class ClientProof:
@@ -103,15 +103,15 @@ class ClientProof:
 
     Args:
         key: The shared key.
-        channel: The connection.
+        context: The connection.
         nonce: Random bytes; None for new ones.
     """
 
     reply_size = _REPLY.size
 
-    def __init__(self, key: Key, channel: Channel, nonce: bytes | None = None) -> None:
+    def __init__(self, key: Key, context: ProofContext, nonce: bytes | None = None) -> None:
         self._key = key
-        self._channel = channel
+        self._context = context
         self._nonce = nonce or secrets.token_bytes(NONCE)
 
     def hello(self) -> bytes:
@@ -130,7 +130,7 @@ class ClientProof:
         if magic != MAGIC:
             raise ConnectionError("no seppo worker listens there")
         versions, nonces = (PROTOCOL_VERSION, version), self._nonce + nonce
-        expected = _proof(self._key, b"server", self._channel, versions, nonces)
+        expected = _proof(self._key, b"server", self._context, versions, nonces)
         if not hmac.compare_digest(proof, expected):
             raise SecurityError(
                 f"it does not prove that it holds the key in {self._key.path}: copy that file "
@@ -142,7 +142,7 @@ class ClientProof:
                 f"it speaks protocol {version}, this is {PROTOCOL_VERSION}: install the same "
                 "seppo on both sides"
             )
-        return _proof(self._key, b"client", self._channel, versions, nonces)
+        return _proof(self._key, b"client", self._context, versions, nonces)
 
 
 class ServerProof:
@@ -150,16 +150,16 @@ class ServerProof:
 
     Args:
         key: The shared key.
-        channel: The connection.
+        context: The connection.
         nonce: Random bytes; None for new ones.
     """
 
     hello_size = _HELLO.size
     answer_size = _PROOF
 
-    def __init__(self, key: Key, channel: Channel, nonce: bytes | None = None) -> None:
+    def __init__(self, key: Key, context: ProofContext, nonce: bytes | None = None) -> None:
         self._key = key
-        self._channel = channel
+        self._context = context
         self._nonce = nonce or secrets.token_bytes(NONCE)
         self._expected = b""
 
@@ -173,8 +173,8 @@ class ServerProof:
         if magic != MAGIC:
             raise SecurityError("it does not begin with the proof of a key")
         versions, nonces = (version, PROTOCOL_VERSION), nonce + self._nonce
-        proof = _proof(self._key, b"server", self._channel, versions, nonces)
-        self._expected = _proof(self._key, b"client", self._channel, versions, nonces)
+        proof = _proof(self._key, b"server", self._context, versions, nonces)
+        self._expected = _proof(self._key, b"client", self._context, versions, nonces)
         return _REPLY.pack(MAGIC, PROTOCOL_VERSION, self._nonce, proof)
 
     def check(self, answer: bytes) -> None:
@@ -187,13 +187,13 @@ class ServerProof:
             raise SecurityError(f"it does not prove that it holds the key in {self._key.path}")
 
 
-def prove_to_server(sock: socket.socket, key: Key, channel: Channel, deadline: float) -> None:
+def prove_to_server(sock: socket.socket, key: Key, context: ProofContext, deadline: float) -> None:
     """Prove ourselves to a server that proves itself, or raise.
 
     Args:
         sock: A connected socket, whose time limit is changed.
         key: The shared key.
-        channel: The connection.
+        context: The connection.
         deadline: When it must be over, as ``time.monotonic()``.
 
     Raises:
@@ -202,7 +202,7 @@ def prove_to_server(sock: socket.socket, key: Key, channel: Channel, deadline: f
         TimeoutError: If it takes too long.
         OSError: If the connection breaks, or no worker listens there.
     """
-    proof = ClientProof(key, channel)
+    proof = ClientProof(key, context)
     send_before(sock, proof.hello(), deadline)
     head = receive_exactly(sock, len(TLS_ALERT), deadline)
     if head == TLS_ALERT:
@@ -214,12 +214,12 @@ def prove_to_server(sock: socket.socket, key: Key, channel: Channel, deadline: f
     send_before(sock, proof.answer(reply), deadline)
 
 
-def prove_to_client(sock: socket.socket, key: Key, channel: Channel, deadline: float) -> None:
+def prove_to_client(sock: socket.socket, key: Key, context: ProofContext, deadline: float) -> None:
     """Prove ourselves to a client that proves itself, or raise.
 
     Args and Raises: as ``prove_to_server``.
     """
-    proof = ServerProof(key, channel)
+    proof = ServerProof(key, context)
     hello = receive_exactly(sock, proof.hello_size, deadline)
     if hello.startswith(TLS_HELLO):  # say so in its own words, for its user to understand
         send_before(sock, TLS_REFUSAL, deadline)

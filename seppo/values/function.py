@@ -74,11 +74,11 @@ class PackedFunction:
         return Function(self.digest, self.packed, self.manifest)
 
 
-_Memory = tuple["weakref.ref[Any]", list[Any], frozenset[str], PackedFunction]
+_Packing = tuple["weakref.ref[Any]", list[Any], frozenset[str], PackedFunction]
 
 # id of a function -> a reference to it that forgets it with the function (so that the id
 # stays its own), what else its pickle depends on, the modules that it needs, and the pickle.
-_remembered: OrderedDict[int, _Memory] = OrderedDict()
+_remembered: OrderedDict[int, _Packing] = OrderedDict()
 _lock = threading.Lock()
 _loaded: dict[bytes, tuple[Any, Callable[..., Any]]] = {}  # of single calls, by pickle
 

@@ -242,7 +242,7 @@ class Pong:
 
 
 @dataclass(frozen=True)
-class KillWorker:
+class Kill:
     """Kill a process of the client's if it still runs this attempt.
 
     With ``only_frozen``, kill it if it is frozen, also when it has not begun the attempt yet;
@@ -283,7 +283,7 @@ class Draining:
 Message = (
     Attach | Chunk | Function | Recall | Cancel | Welcome | Results | Returned | NeedFunction
     | Stored | FunctionAt | NeedFiles | File | LeftBehind | Differs
-    | Hello | Want | Leased | Waiting | Ping | Pong | KillWorker | WorkerEnded | Draining
+    | Hello | Want | Leased | Waiting | Ping | Pong | Kill | WorkerEnded | Draining
 )  # fmt: skip
 
 _KINDS: dict[type, int] = {kind: number for number, kind in enumerate(get_args(Message), 1)}

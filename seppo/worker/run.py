@@ -92,7 +92,7 @@ class Pace:
             return pack_one(self._picklers[is_shared], value, name, i)
 
 
-class Mark(Protocol):
+class Marker(Protocol):
     """Where it is written down which items run."""
 
     def set(self, attempt: int, first: int, stop: int, deadline: float = 0.0) -> None:
@@ -102,7 +102,7 @@ class Mark(Protocol):
         """Say that nothing runs."""
 
 
-class NoMark:
+class NoMarker:
     """For those who do not die without a word."""
 
     def set(self, attempt: int, first: int, stop: int, deadline: float = 0.0) -> None:
@@ -139,7 +139,7 @@ class ChunkRun:
         load: Callable[[], Callable[..., Any] | Failure],
         chunk: Chunk,
         pace: Pace,
-        mark: Mark | None = None,
+        mark: Marker | None = None,
     ) -> None:
         if chunk.index + chunk.count >= 1 << 63:
             raise ProtocolError("a chunk of items that nobody can count")
@@ -154,7 +154,7 @@ class ChunkRun:
         self._load_function = load
         self._func: Callable[..., Any] | Failure | None = None
         self._pace = pace
-        self._mark: Mark = NoMark() if mark is None else mark
+        self._mark: Marker = NoMarker() if mark is None else mark
         self._item_at: float | None = None  # when an item that may time out began
         self._is_forked = False  # this is a child that user code has forked
         # An item has begun outside of a tight loop. Loading the function and unpacking are part

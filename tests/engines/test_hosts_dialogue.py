@@ -23,7 +23,7 @@ from seppo.settings import Settings
 from seppo.wire.messages import (
     Draining,
     Hello,
-    KillWorker,
+    Kill,
     Leased,
     Message,
     Ping,
@@ -372,7 +372,7 @@ def test_only_what_is_ours_is_killed(client):
     client.turn()
     client.hosts.kill("a.1", 7, only_frozen=True)
     client.hosts.kill("a.2", 7)
-    assert [m for m in a.heard() if isinstance(m, KillWorker)] == [KillWorker("a.1", 7, True)]
+    assert [m for m in a.heard() if isinstance(m, Kill)] == [Kill("a.1", 7, True)]
 
 
 def test_what_is_cancelled_and_still_runs_is_killed_after_a_grace_time(client):
@@ -382,10 +382,10 @@ def test_what_is_cancelled_and_still_runs_is_killed_after_a_grace_time(client):
     client.hosts.cancelled("a.1", 7, 100.0)
     client.hosts.cancelled("a.2", 8, 100.0)
     client.turn(100.0 + STUCK - 0.1)
-    assert KillWorker("a.1", 7) not in a.heard()
+    assert Kill("a.1", 7) not in a.heard()
     assert client.hosts.next_deadline() <= 100.0 + STUCK
     client.turn(100.0 + STUCK)
-    assert KillWorker("a.1", 7) in a.heard()
+    assert Kill("a.1", 7) in a.heard()
 
 
 # --- processes out of reach

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from seppo.engines.worlds import KEPT_SECONDS, MOST_IDLE, Worlds
+from seppo.engines.worlds import KEPT_SECONDS, MOST_IDLE, WorldBook
 from seppo.values.function import PackedFunction
 from seppo.values.setup import SetupFacts
 from seppo.wire.packed import Packed
@@ -19,7 +19,7 @@ def with_setup(key, **facts):
 
 @pytest.fixture
 def worlds():
-    return Worlds()
+    return WorldBook()
 
 
 def run(worlds, job, function, now):

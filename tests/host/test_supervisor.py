@@ -32,7 +32,7 @@ from seppo.wire.messages import (
     Chunk,
     Draining,
     Hello,
-    KillWorker,
+    Kill,
     Leased,
     Ping,
     Pong,
@@ -217,7 +217,7 @@ def test_a_client_that_sends_nonsense_is_cut_off_and_others_are_served(shared, c
     client.wait_for(Pong)
 
 
-@pytest.mark.parametrize("message", [Ping(), Want(1, 1), KillWorker("w", 1)], ids=repr)
+@pytest.mark.parametrize("message", [Ping(), Want(1, 1), Kill("w", 1)], ids=repr)
 def test_who_does_not_say_hello_first_is_cut_off(shared, message):
     with Lessee(shared, hello=False) as liar:
         liar.send(message)
@@ -429,7 +429,7 @@ def test_killing_a_process_kills_what_it_has_started(client, tmp_path):
     (worker,) = client.lease()
     worker.run(1, start_another, [str(path)])
     wait_until(path.exists)
-    client.send(KillWorker(worker.name, 1))
+    client.send(Kill(worker.name, 1))
     client.ended(worker)
     wait_until(lambda: not is_running(int(path.read_text())))
 
@@ -442,12 +442,12 @@ def test_a_client_kills_only_what_is_its_own_and_runs(shared, client, tmp_path):
     worker.run(7, waits(tmp_path), [0])
     wait_until((tmp_path / "begun").exists)
     with Lessee(shared) as other:
-        other.send(KillWorker(worker.name, 7), KillWorker("seppo.nobody", 7), Ping())
+        other.send(Kill(worker.name, 7), Kill("seppo.nobody", 7), Ping())
         other.wait_for(Pong)
-    client.send(KillWorker(worker.name, 6), KillWorker(worker.name, 7, True), Ping())
+    client.send(Kill(worker.name, 6), Kill(worker.name, 7, True), Ping())
     client.wait_for(Pong)
     assert is_running(worker.pid)
-    client.send(KillWorker(worker.name, 7))
+    client.send(Kill(worker.name, 7))
     how = "SIGKILL (its client asked for it)"
     assert client.ended(worker) == WorkerEnded(worker.name, how, 7, 0, 1, False)
 
@@ -457,7 +457,7 @@ def test_a_frozen_process_can_be_killed(client):
     os.kill(worker.pid, signal.SIGSTOP)
     state = Path(f"/proc/{worker.pid}/stat")
     wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T")
-    client.send(KillWorker(worker.name, 1, only_frozen=True))
+    client.send(Kill(worker.name, 1, only_frozen=True))
     assert client.ended(worker).attempt == 0
 
 

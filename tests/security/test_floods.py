@@ -135,7 +135,7 @@ def test_resets_of_clients_with_the_key(field):
 def mutants(canary, number):
     """Yield messages like those of clients, each wrong in another way."""
     chance = random.Random(4)
-    channel = proof.Channel("seppo.worker", b"tcp")
+    channel = proof.ProofContext("seppo.worker", b"tcp")
     hello = ClientProof(CREDENTIALS.key, channel).hello()
     server = proof.ServerProof(CREDENTIALS.key, channel)
     seeds = [

@@ -240,7 +240,7 @@ def test_another_version_is_believed_only_with_the_key(nameserver, monkeypatch):
             from seppo.trust import proof
 
             binding = proof.address_binding(there, here)
-            channel = proof.Channel(SUPERVISOR, binding)
+            channel = proof.ProofContext(SUPERVISOR, binding)
             proof.PROTOCOL_VERSION += 1  # both are in this process: back before the client looks
             try:
                 reply = ServerProof(CREDENTIALS.key, channel).reply(hello)

@@ -12,14 +12,14 @@ from seppo.errors import ProtocolError, SecurityError
 from seppo.pyro.bounds import OURS, PYROS, check_head, check_plain
 from seppo.trust import proof
 from seppo.trust.keyfile import Key
-from seppo.trust.proof import Channel, ClientProof, ServerProof
+from seppo.trust.proof import ClientProof, ProofContext, ServerProof
 from seppo.version import PROTOCOL_VERSION
 from seppo.wire.address import Address
 from seppo.wire.frames import HEADER, MAGIC, VERSION, FrameReader, encode
 from seppo.wire.messages import from_frame
 
 KEY = Key(secrets.token_bytes(32), "here")
-CHANNEL = Channel("seppo.worker", b"tcp")
+CHANNEL = ProofContext("seppo.worker", b"tcp")
 
 
 def mutated(seed):

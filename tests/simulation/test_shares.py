@@ -12,7 +12,7 @@ from simulated import SimulationError
 
 from seppo.core.account import Account
 from seppo.core.assignment import Assignment
-from seppo.core.recall import Recall
+from seppo.core.recall import Recalls
 from seppo.core.scheduler import Scheduler
 from seppo.core.shares import Shares
 
@@ -44,7 +44,7 @@ class ForgetsWhatRunsOn(Shares):
         pass
 
 
-class LeavesLongChunksWhereTheyAre(Recall):
+class LeavesLongChunksWhereTheyAre(Recalls):
     def _for_other_jobs(self, now, commands):
         pass
 

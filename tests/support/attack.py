@@ -119,10 +119,10 @@ def receive_all(sock: socket.socket, seconds: float = DEADLINE) -> bytes:
         data += some
 
 
-def channel_of(sock: socket.socket, role: str) -> proof.Channel:
+def channel_of(sock: socket.socket, role: str) -> proof.ProofContext:
     """Return what a client's proof on this plain connection is bound to."""
     binding = proof.address_binding(sock.getsockname()[:2], sock.getpeername()[:2])
-    return proof.Channel(role, binding)
+    return proof.ProofContext(role, binding)
 
 
 def message(kind: int, value: Any, flags: int = 0, serializer: int = JSON.serializer_id) -> bytes:

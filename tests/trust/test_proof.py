@@ -11,12 +11,12 @@ import pytest
 from seppo.errors import ProtocolError, SecurityError
 from seppo.trust import proof
 from seppo.trust.keyfile import Key
-from seppo.trust.proof import Channel, ClientProof, ServerProof, address_binding
+from seppo.trust.proof import ClientProof, ProofContext, ServerProof, address_binding
 from seppo.version import PROTOCOL_VERSION
 
 OURS = Key(b"k" * 32, "/ours")
 OTHER = Key(b"x" * 32, "/other")
-CHANNEL = Channel("seppo.worker", b"tcp 127.0.0.1 1 127.0.0.1 2")
+CHANNEL = ProofContext("seppo.worker", b"tcp 127.0.0.1 1 127.0.0.1 2")
 
 
 def meet(client_key=OURS, server_key=OURS, client_channel=CHANNEL, server_channel=CHANNEL):
@@ -39,9 +39,9 @@ def test_the_client_finds_out_that_the_keys_differ_and_says_what_to_copy():
 @pytest.mark.parametrize(
     "other",
     [
-        Channel("seppo.supervisor", CHANNEL.binding),
-        Channel("seppo.worker", b"tcp 127.0.0.1 1 127.0.0.1 3"),
-        Channel("seppo.worke", b"r" + CHANNEL.binding),  # the same bytes, cut elsewhere
+        ProofContext("seppo.supervisor", CHANNEL.binding),
+        ProofContext("seppo.worker", b"tcp 127.0.0.1 1 127.0.0.1 3"),
+        ProofContext("seppo.worke", b"r" + CHANNEL.binding),  # the same bytes, cut elsewhere
     ],
     ids=["role", "relayed", "shifted"],
 )
