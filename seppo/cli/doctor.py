@@ -26,7 +26,8 @@ from seppo.trust.credentials import Credentials
 from seppo.trust.keyfile import key_path
 from seppo.trust.tls import is_loopback
 from seppo.version import PROTOCOL_VERSION, __version__
-from seppo.wire.messages import Welcome, from_frame
+from seppo.wire.codec import from_frame
+from seppo.wire.messages import Welcome
 from seppo.wire.stream import Stream
 
 ASKED_AT_ONCE = 32

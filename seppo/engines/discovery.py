@@ -27,8 +27,9 @@ from seppo.settings import Settings
 from seppo.trust.credentials import Credentials
 from seppo.version import PROTOCOL_VERSION
 from seppo.wire.address import Address
+from seppo.wire.codec import from_frame
 from seppo.wire.liveness import watch_closely
-from seppo.wire.messages import Welcome, from_frame
+from seppo.wire.messages import Welcome
 from seppo.wire.stream import Stream
 
 log = logging.getLogger(__name__)

@@ -51,6 +51,7 @@ from seppo.trust.credentials import Credentials
 from seppo.values.function import PackedFunction
 from seppo.values.source import ItemSource
 from seppo.wire.address import Address
+from seppo.wire.codec import from_frame, to_parts
 from seppo.wire.messages import (
     Attach,
     Cancel,
@@ -69,8 +70,6 @@ from seppo.wire.messages import (
     Waiting,
     Welcome,
     WorkerEnded,
-    from_frame,
-    to_parts,
 )
 from seppo.wire.peer import Peer
 from seppo.wire.stream import Stream, Waker

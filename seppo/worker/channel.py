@@ -19,10 +19,10 @@ from typing import Any
 from seppo.errors import ProtocolError
 from seppo.values.batch import pack_plain, pack_values
 from seppo.wire.buffers import BufferPool
+from seppo.wire.codec import FUNCTION, from_frame, read_function, to_parts
 from seppo.wire.frames import MAX_FRAME, Frame
 from seppo.wire.lastgasp import LastGasp
 from seppo.wire.messages import (
-    FUNCTION,
     Cancel,
     Chunk,
     Differs,
@@ -38,9 +38,6 @@ from seppo.wire.messages import (
     Returned,
     Stored,
     Welcome,
-    from_frame,
-    read_function,
-    to_parts,
 )
 from seppo.wire.packed import SHARED_FROM
 from seppo.wire.stream import Stream

@@ -19,7 +19,8 @@ from seppo.errors import ProtocolError
 from seppo.trust.credentials import Credentials
 from seppo.trust.listener import Connection, Listener
 from seppo.wire.address import Address, address_to_tell
-from seppo.wire.messages import Attach, from_frame
+from seppo.wire.codec import from_frame
+from seppo.wire.messages import Attach
 from seppo.wire.stream import Stream, Waker
 
 log = logging.getLogger(__name__)

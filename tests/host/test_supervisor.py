@@ -27,6 +27,7 @@ from seppo.pyro.nameserver import NameServer
 from seppo.pyro.proxy import call
 from seppo.settings import Settings
 from seppo.wire.address import Address
+from seppo.wire.codec import to_parts
 from seppo.wire.messages import (
     Attach,
     Chunk,
@@ -41,7 +42,6 @@ from seppo.wire.messages import (
     Want,
     Welcome,
     WorkerEnded,
-    to_parts,
 )
 from seppo.wire.stream import Stream
 

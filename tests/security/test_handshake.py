@@ -35,8 +35,9 @@ from seppo.trust.keyfile import Key, ensure_key
 from seppo.trust.proof import MAGIC, ClientProof, ServerProof
 from seppo.version import PROTOCOL_VERSION
 from seppo.wire.address import Address
+from seppo.wire.codec import to_parts
 from seppo.wire.frames import encode
-from seppo.wire.messages import Leased, Want, Welcome, to_parts
+from seppo.wire.messages import Leased, Want, Welcome
 
 OTHER = Key(secrets.token_bytes(32), "another")
 # That there is nobody to be used is told once in a process.

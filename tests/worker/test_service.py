@@ -22,13 +22,7 @@ from seppo.values.batch import EACH, WHOLE, pack_values
 from seppo.values.function import pack_function
 from seppo.values.outcome import Failure
 from seppo.values.setup import Depends, Setup
-from seppo.wire.messages import (
-    Cancel,
-    Chunk,
-    Recall,
-    Returned,
-    WorkerEnded,
-)
+from seppo.wire.messages import Cancel, Chunk, Recall, Returned, WorkerEnded
 from seppo.wire.packed import Batch
 
 
