@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 import sys
 
-from seppo.shipping.capture import find_quietly
-from seppo.shipping.origin import Distribution, distribution_of, facts_of, is_own, is_standard
+from seppo.shipping.origin import (
+    Distribution,
+    distribution_of,
+    facts_of,
+    find_quietly,
+    is_own,
+    is_standard,
+)
 
 # Of a file in a bundle's code folder, see shipping/folders.py: where it lies beside modules.
 _BESIDE = re.compile(r"[/\\]bundles[/\\][0-9a-f]{64}[/\\]code[/\\](.+)")
