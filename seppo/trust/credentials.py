@@ -164,7 +164,7 @@ class Credentials:
                     with suppress(OSError):  # OpenSSL says nothing to a peer that has no TLS
                         socket.socket.send(sock, proof.TLS_REFUSAL)
                 raise
-            binding = tls.certificate_binding(certificate)
+            binding = tls.session_binding(sock, certificate)
         if not keyless:
             proof.prove_to_client(sock, self.key, ProofContext(role, binding), deadline)
 
@@ -216,5 +216,5 @@ def _client_binding(sock: socket.socket) -> bytes:
     if isinstance(sock, ssl.SSLSocket):
         certificate = sock.getpeercert(binary_form=True)
         assert certificate is not None  # the context requires one
-        return tls.certificate_binding(certificate)
+        return tls.session_binding(sock, certificate)
     return proof.address_binding(sock.getsockname()[:2], sock.getpeername()[:2])

@@ -8,7 +8,7 @@
 
 A proof is an HMAC-SHA256 over who proves, the role of the server (worker, supervisor),
 both versions and nonces, and the *channel*: what both ends can see of the connection and
-nobody in between can forge. Over TLS that is the hash of the server's certificate, without
+nobody in between can forge. Over TLS that is the session, and the server's certificate; without
 it the addresses and ports of both ends, and on loopback, where all machines have the same
 addresses, the machine. So a proof is of no use on another connection
 (replay), to its own sender (reflection), or to somebody in between (relay), and the server
