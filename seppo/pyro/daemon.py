@@ -126,7 +126,12 @@ class PyroServer:
         deadline = time.monotonic() + PROOF_SECONDS
         try:
             self._credentials.accept(
-                connection.sock, self.address.object, deadline, self._keyless, connection.adopt
+                connection.sock,
+                self.listener.host,
+                self.address.object,
+                deadline,
+                self._keyless,
+                connection.adopt,
             )
         except OSError as error:  # of many kinds, a SecurityError among them
             log.info("a connection is refused: %s", error)

@@ -131,6 +131,7 @@ class Credentials:
     def accept(
         self,
         sock: socket.socket,
+        listens_on: str,
         role: str,
         deadline: float,
         keyless: bool,
@@ -140,6 +141,9 @@ class Credentials:
 
         Args:
             sock: A connection that was accepted; nothing was read from it.
+            listens_on: The IP address that our listener has. It decides about TLS, not the
+                address that the client has come to: one that listens on every interface
+                encrypts on loopback, too.
             role: The name of the object that we publish.
             deadline: When the proof must be over, as ``time.monotonic()``.
             keyless: We are a name server, and ask for no more than TLS does.
@@ -153,7 +157,7 @@ class Credentials:
         """
         here, there = sock.getsockname(), sock.getpeername()
         binding = proof.address_binding(there[:2], here[:2])
-        if tls.wants_tls(self._settings, here[0]):
+        if tls.wants_tls(self._settings, listens_on):
             context, certificate = self._server_side()
             sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             adopt(sock)

@@ -44,6 +44,10 @@ _PROOF = 32  # bytes of SHA-256
 TLS_HELLO = b"\x16\x03"
 TLS_ALERT = b"\x15\x03"
 TLS_REFUSAL = TLS_ALERT + b"\x01\x00\x02\x02\x46"  # fatal: protocol_version
+SPEAKS_TLS = (
+    "it speaks TLS, and we do not: both must be in agreement about --insecure (SEPPO_INSECURE) "
+    "and PYRO_SSL; one that listens on every interface is named by its address in the network"
+)
 
 
 @dataclass(frozen=True)
@@ -206,10 +210,7 @@ def prove_to_server(sock: socket.socket, key: Key, context: ProofContext, deadli
     send_before(sock, proof.hello(), deadline)
     head = receive_exactly(sock, len(TLS_ALERT), deadline)
     if head == TLS_ALERT:
-        raise SecurityError(
-            "it speaks TLS, and we do not: both must be in agreement about --insecure "
-            "(SEPPO_INSECURE) and PYRO_SSL"
-        )
+        raise SecurityError(SPEAKS_TLS)
     reply = head + receive_exactly(sock, proof.reply_size - len(head), deadline)
     send_before(sock, proof.answer(reply), deadline)
 

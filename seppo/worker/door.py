@@ -83,7 +83,9 @@ class Door:
     def _serve(self, connection: Connection) -> None:
         deadline = time.monotonic() + PROOF_SECONDS
         try:
-            self._credentials.accept(connection.sock, OBJECT, deadline, False, connection.adopt)
+            self._credentials.accept(
+                connection.sock, self._listener.host, OBJECT, deadline, False, connection.adopt
+            )
             connection.trust()
             # It says nothing more before we have greeted it.
             message = from_frame(
