@@ -60,7 +60,7 @@ from seppo.host.registrar import Registrar
 from seppo.host.signals import signals_caught
 from seppo.host.slots import Slots
 from seppo.pyro.daemon import ControlDaemon
-from seppo.pyro.nameserver import Entry
+from seppo.pyro.nameserver import SUPERVISOR, Entry
 from seppo.settings import Settings
 from seppo.shipping.cache import GRACE, Sweeper
 from seppo.trust.credentials import Credentials
@@ -71,7 +71,6 @@ from seppo.wire.stream import Waker
 
 log = logging.getLogger(__name__)
 
-OBJECT = "seppo.supervisor"
 FAREWELL = 2.0  # seconds that clients get for reading the last news
 LAST_ENDS = 7.0  # seconds that processes get for ending before their supervisor does
 WATCH = 1.0  # seconds between two looks at memory and at the time limits of running items
@@ -128,7 +127,7 @@ class Supervisor:
             "info": self.info, "ping": lambda: "pong", "health": ask,
         }  # fmt: skip
         self._daemon = ControlDaemon(
-            OBJECT, settings.host, options.port, calls, self._clients.attach,
+            SUPERVISOR, settings.host, options.port, calls, self._clients.attach,
             credentials=credentials,
         )  # fmt: skip
         self.is_encrypted = credentials.is_encrypted(self._daemon.address.host)

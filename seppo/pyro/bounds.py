@@ -39,7 +39,7 @@ _HEAD = struct.Struct("!4sHBBHHII16sHH")  # as Pyro5's protocol module has it
 LARGEST_STRANGE = 16 << 10  # bytes of a message of somebody who has proved nothing
 LARGEST_TRUSTED = 16 << 20  # bytes; control calls carry no items
 DEEPEST = 20  # values within values in a message of a stranger; a registration has 4
-LARGEST_ANSWER = 16 << 20  # bytes of a name server's answer; a worker takes about 500
+LARGEST_ANSWER = 4 << 20  # bytes of a name server's answer; a host takes about 500
 
 
 class BoundedConnection(SocketConnection):  # type: ignore[misc]
