@@ -39,7 +39,7 @@ class Entry:
     Attributes:
         name: The name it is registered under.
         address: Where it says it listens.
-        facts: What it says of itself: group, host, pid, python, cpus, protocol, supervisor.
+        facts: What it says of itself: group, host, pid, python, places, protocol, key.
     """
 
     name: str
@@ -108,6 +108,22 @@ class NameServer:
                     self._warned.add(name)
                     log.warning("ignoring the name server's entry %.100r: %s", name, error)
         return entries
+
+    def find_ours(self, group: str | None = None) -> tuple[list[Entry], int]:
+        """Return the hosts that say they hold our key, and how many say that of another.
+
+        Users of one name server so do not see each other. What a host says is no proof.
+
+        Raises:
+            NameServerError: If the name server cannot be asked.
+            SecurityError: If there are hosts, and our own key cannot be had.
+        """
+        entries = self.find(group)
+        if not entries:
+            return [], 0  # no key is made before somebody is there who may have it
+        ours = self._credentials.key.fingerprint
+        found = [entry for entry in entries if entry.facts.get("key") == ours]
+        return found, len(entries) - len(found)
 
     def get(self, name: str) -> Entry | None:
         """Return one entry, or None if there is none of this name that makes sense.

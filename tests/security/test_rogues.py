@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack
 
 import pytest
-from attack import BlackHole, FakeWorker, call_raw, family_of, register, request, rogue
+from attack import BlackHole, FakeWorker, call_raw, family_of, our_key, register, request, rogue
 from processes import free_port, wait_until
 
 import seppo
@@ -15,8 +15,11 @@ from seppo.pyro.nameserver import NameServer
 from seppo.trust.proof import MAGIC
 from seppo.version import PROTOCOL_VERSION as VERSION
 
+
 # Those of a worker of this version: of another one it is only asked whether it lives.
-TAGS = ["seppo", "seppo.group=default", f"seppo.protocol={VERSION}"]
+def tags():
+    return ["seppo", "seppo.group=default", f"seppo.protocol={VERSION}", f"seppo.key={our_key()}"]
+
 
 pytestmark = pytest.mark.filterwarnings("ignore:seppo runs this map:RuntimeWarning")
 
@@ -57,11 +60,11 @@ def test_hundreds_of_black_holes_do_not_hide_a_worker(own_cluster):
             f"PYRO:seppo.supervisor@{host}:{hole.port}"
             for host, hole in zip(hosts, holes, strict=True)
         ]
-        talk = [request("register", f"a{i}", uri, False, TAGS) for i, uri in enumerate(uris)]
+        talk = [request("register", f"a{i}", uri, False, tags()) for i, uri in enumerate(uris)]
         # And one of them under many spellings, and with names of objects: one connection, or none.
         port = holes[0].port
         talk += [
-            request("register", f"b{i}", f"PYRO:w{i}@127.1.0.1:{port}", False, TAGS)
+            request("register", f"b{i}", f"PYRO:w{i}@127.1.0.1:{port}", False, tags())
             for i in range(500)
         ]
         assert call_raw(cluster.port, *talk).count(b"PYRO") == 1001
@@ -74,9 +77,9 @@ def test_a_thousand_entries_of_garbage_do_not_hide_a_worker(own_cluster, caplog)
     closed = free_port()
     uris = ["PYRO:x@./u:/tmp/s", "PYRONAME:x", "PYROMETA:a", f"PYRO:x@127.0.0.1:{closed}",
             "PYRO:x@999.1.1.1:7", "PYRO:x@a..b:7"]  # fmt: skip
-    talk = [request("register", f"a{i}", uris[i % 6], False, TAGS) for i in range(1000)]
-    talk.append(request("register", "a\x1b[2J\nb", uris[3], False, TAGS))
-    talk.append(request("register", "b", uris[3], False, [*TAGS, "seppo.host=\x1b[2J"]))
+    talk = [request("register", f"a{i}", uris[i % 6], False, tags()) for i in range(1000)]
+    talk.append(request("register", "a\x1b[2J\nb", uris[3], False, tags()))
+    talk.append(request("register", "b", uris[3], False, [*tags(), "seppo.host=\x1b[2J"]))
     call_raw(cluster.port, *talk)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):

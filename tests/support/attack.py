@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from processes import PATIENCE, wait_until
+from processes import CREDENTIALS, PATIENCE, wait_until
 from Pyro5 import protocol
 
 from seppo.pyro.bounds import JSON
@@ -146,9 +146,15 @@ def request(method: str, *args: Any, flags: int = 0, **kwargs: Any) -> bytes:
     return message(protocol.MSG_INVOKE, json.dumps(call).encode(), flags)
 
 
+def our_key() -> str:
+    """Return the fingerprint of our key; anybody can copy it from a true entry."""
+    return CREDENTIALS.key.fingerprint
+
+
 def rogue(name: str, port: int, host: str = "127.0.0.1", **facts: str) -> Entry:
     """Return an entry like a host's."""
-    facts = {"group": "default", "protocol": str(PROTOCOL_VERSION), "places": "4", **facts}
+    claims = {"group": "default", "protocol": str(PROTOCOL_VERSION), "places": "4"}
+    facts = {**claims, "key": our_key(), **facts}
     return Entry(name, Address("seppo.supervisor", host, port), facts)
 
 
