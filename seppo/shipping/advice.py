@@ -1,4 +1,4 @@
-"""What a worker says of modules and files, in the caller's terms: where, and what helps."""
+"""Advice for import and file errors of workers, in the caller's terms: where, and what helps."""
 
 from __future__ import annotations
 

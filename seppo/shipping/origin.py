@@ -1,4 +1,4 @@
-"""Where a module comes from: the caller's own, Python's, or an installed distribution's.
+"""The origin of a module: the caller's own, Python's, or an installed distribution's.
 
 A module is the caller's *own* if it has Python source and is neither of the standard
 library nor a file that an installed distribution lists. Distributions are looked for

@@ -1,4 +1,4 @@
-"""What this process proves itself with on each connection: the shared key, certificates.
+"""The credentials of this process: the shared key and certificates, proved on each connection.
 
 Nothing is read or made before it is needed, so that a client that finds no worker never
 touches a key. The key is read again when its file has changed.

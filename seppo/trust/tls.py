@@ -1,4 +1,4 @@
-"""When a connection is encrypted, and the TLS settings on both sides.
+"""TLS: when a connection is encrypted, and the settings of both sides.
 
 The rule needs nothing but the server's address, which both ends see: off loopback there is
 TLS, unless somebody said ``--insecure``; on loopback there is none, unless ``PYRO_SSL=1``.

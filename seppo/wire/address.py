@@ -1,4 +1,4 @@
-"""Where a Pyro object is: strict parsing of what name servers tell."""
+"""Addresses of Pyro objects: strict parsing of what name servers tell."""
 
 from __future__ import annotations
 

@@ -11,9 +11,10 @@ import pytest
 from projects import Project
 from worlds import OtherWorld
 
+from seppo.shipping.depends import Depends
 from seppo.values.function import pack_function
 from seppo.values.outcome import Failure
-from seppo.values.setup import Depends, Setup
+from seppo.values.setup import Setup
 from seppo.worker.functions import Known
 from seppo.worker.world import World
 
