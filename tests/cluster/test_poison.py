@@ -157,3 +157,12 @@ def test_a_worker_killed_from_outside_blames_nobody_for_good(own_cluster, tmp_pa
     assert all(1 <= runs[x] <= 3 for x in range(200))
     wait_until(lambda: len(cluster.pids()) == 2, "the successors")
     assert WorkerLost("a", "b").verdict is None  # the default: nobody can tell
+
+
+def test_an_item_that_kills_its_parent_process_leaves_the_host_to_the_next_map(own_cluster):
+    cluster = own_cluster(2)
+    items = [deadly.item(x, GUILTY, "parent", "running") for x in range(N)]
+    found = outcomes(seppo.map_parallel(deadly.visit, items), N)
+    assert [x for x in range(N) if isinstance(found[x], seppo.WorkerLostError)] == [GUILTY]
+    wait_until(lambda: len(cluster.pids()) == 2, "the successors")
+    assert list(seppo.map_parallel(abs, range(-N, 0))) == list(range(N, 0, -1))

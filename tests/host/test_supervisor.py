@@ -118,16 +118,19 @@ def test_killing_the_supervisor_leaves_no_orphan():
         worker.run(1, time.sleep, [60])
         wait_until(supervisor.spares)
         pids = [worker.pid, *supervisor.spares()]
-        helpers = {parent_of(pid) for pid in pids} if sys.platform == "linux" else set()
+        if sys.platform == "linux":
+            pids += [parent_of(pid) for pid in pids]  # guardians
+            pids.append(parent_of(pids[-1]))  # the helper
+            assert parent_of(pids[-1]) == supervisor.pid
         supervisor.kill(signal.SIGKILL)
-        wait_until(lambda: not any(map(is_running, [*pids, *helpers])), seconds=5)
+        wait_until(lambda: not any(map(is_running, pids)), seconds=5)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
 def test_losing_the_helper_that_forks_ends_the_supervisor_with_a_reason(nameserver):
     with SupervisorProcess(nameserver, 1, "helper") as supervisor:
         (pid,) = supervisor.spares()
-        killed(parent_of(pid))
+        killed(parent_of(parent_of(pid)))
         assert supervisor.wait(10) != 0
         assert "helper process" in supervisor.output
         assert not is_running(pid)
@@ -394,9 +397,25 @@ def kill_group(_: object) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
+def kill_parent(_: object) -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def stop_parent_and_exit(_: object) -> None:
+    os.kill(os.getppid(), signal.SIGSTOP)
+    os._exit(3)
+
+
+# Where nothing forks, the parent is the supervisor.
+forked_only = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
+
+
 @pytest.mark.parametrize(
     ("item", "how"),
     [
+        pytest.param(kill_parent, "SIGKILL", marks=forked_only),
+        pytest.param(stop_parent_and_exit, "SIGKILL", marks=forked_only),
         (close_all_descriptors, "exit code"),
         (write_rubbish, "(it wrote rubbish to its control line)"),
         (kill_group, "SIGKILL"),
