@@ -64,6 +64,13 @@ class KillAsked:
 
 
 @dataclass(frozen=True)
+class HelperAnswered:
+    """Whoever starts and kills processes has done with one what it was asked to."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class SpareReady:
     """A process has started, and waits to be leased."""
 
@@ -156,7 +163,7 @@ class Tick:
 
 
 HostEvent = (
-    ClientCame | ClientLeft | Wanted | KillAsked | SpareReady | LeaseReady | LimitsBegan
-    | FinalizerBegan | LineBroken | ProcessEnded | MarkSeen | MemorySeen | DrainAsked
+    ClientCame | ClientLeft | Wanted | KillAsked | HelperAnswered | SpareReady | LeaseReady
+    | LimitsBegan | FinalizerBegan | LineBroken | ProcessEnded | MarkSeen | MemorySeen | DrainAsked
     | StopAsked | Tick
 )  # fmt: skip

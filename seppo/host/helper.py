@@ -115,6 +115,7 @@ class _Helper:
             for pid, number in self._children.items():
                 if number == request["kill"]:
                     _kill(pid)
+            self._tell({"killed": request["kill"]})
         return True
 
     def _fork(self, number: int, config: WorkerConfig, fds: list[int]) -> None:

@@ -48,6 +48,16 @@ class Ended:
     status: int
 
 
+@dataclass(frozen=True)
+class Killed:
+    """It was tried to kill the worker of this number; ``Ended`` follows, if it had not ended."""
+
+    number: int
+
+
+News = Started | Ended | Killed
+
+
 class Launcher(Protocol):
     """Starts worker processes; its descriptor is readable when there is news."""
 
@@ -66,7 +76,7 @@ class Launcher(Protocol):
             OSError: If there are too many descriptors or processes.
         """
 
-    def news(self) -> list[Started | Ended]:
+    def news(self) -> list[News]:
         """Return what has happened since the last call.
 
         Raises:
@@ -128,9 +138,9 @@ class ForkLauncher:
                 pass  # the helper is gone; ``news`` says why
         return ours
 
-    def news(self) -> list[Started | Ended]:
+    def news(self) -> list[News]:
         """Return what has happened since the last call."""
-        found: list[Started | Ended] = []
+        found: list[News] = []
         while True:
             try:
                 data = self._socket.recv(MESSAGE, socket.MSG_DONTWAIT)
@@ -145,6 +155,8 @@ class ForkLauncher:
                 raise EOFError(told["failed"])
             if "started" in told:
                 found.append(Started(told["started"], told["pid"]))
+            elif "killed" in told:
+                found.append(Killed(told["killed"]))
             else:
                 found.append(Ended(told["ended"], told["status"]))
 
@@ -171,7 +183,7 @@ class SpawnLauncher:
 
     def __init__(self) -> None:
         self._waker = Waker()
-        self._news: SimpleQueue[Started | Ended] = SimpleQueue()
+        self._news: SimpleQueue[News] = SimpleQueue()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def fileno(self) -> int:
@@ -199,10 +211,10 @@ class SpawnLauncher:
         self._news.put(Ended(number, process.wait()))
         self._waker.wake()
 
-    def news(self) -> list[Started | Ended]:
+    def news(self) -> list[News]:
         """Return what has happened since the last call."""
         self._waker.drain()
-        found: list[Started | Ended] = []
+        found: list[News] = []
         while True:
             try:
                 item = self._news.get_nowait()
@@ -217,6 +229,8 @@ class SpawnLauncher:
         process = self._processes.get(number)
         if process is not None:
             _kill_unreaped(process)
+            self._news.put(Killed(number))
+            self._waker.wake()
 
     def close(self) -> None:
         """Kill what still runs."""

@@ -48,6 +48,7 @@ from seppo.host.events import (
     ClientLeft,
     DrainAsked,
     FinalizerBegan,
+    HelperAnswered,
     HostEvent,
     KillAsked,
     LeaseReady,
@@ -61,6 +62,7 @@ from seppo.host.events import (
     Tick,
     Wanted,
 )
+from seppo.host.silence import Silence
 from seppo.host.tenants import IDLE, Bounds, Demand, Slot, Stage, Tenant
 from seppo.payload.protocol import Draining, Leased, Waiting, WorkerEnded
 from seppo.wire.lastgasp import NOTHING
@@ -96,6 +98,7 @@ class Slots:
         self._last_number = 0
         self._is_stopping = False
         self._births = Births()
+        self._silence = Silence()
         self._free: int | None = None  # bytes of memory
 
     # --- what others may know
@@ -133,7 +136,7 @@ class Slots:
 
     def next_deadline(self) -> float:
         """Return when ``Tick`` is due, at the latest; infinity for never."""
-        dues = [slot.kill_at for slot in self]
+        dues = [self._silence.due, *(slot.kill_at for slot in self)]
         if not (self.is_draining or self._is_stopping):
             if self._n_missing():
                 dues.append(self._births.next_at)
@@ -150,6 +153,7 @@ class Slots:
             commands += self._lease(now)
             commands += self._start(now)
             commands += self._tell_waiting(now)
+        self._silence.begin(commands, now)
         return commands
 
     def _handle(self, event: HostEvent, now: float) -> list[HostCommand]:
@@ -175,8 +179,10 @@ class Slots:
                 return self._drain(now)
             case StopAsked():
                 return self._stop(now)
+            case HelperAnswered(number=number):
+                self._silence.answered(number)
             case Tick():
-                pass
+                return self._silence.look(now)
             case _:
                 slot = self._slots.get(event.number)
                 if slot is not None:  # else its last words come after its end
@@ -330,6 +336,7 @@ class Slots:
         return commands
 
     def _ended(self, event: ProcessEnded, now: float) -> list[HostCommand]:
+        self._silence.answered(event.number)
         slot = self._slots.pop(event.number, None)
         if slot is None:
             return []

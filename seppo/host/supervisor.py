@@ -40,6 +40,7 @@ from seppo.host.events import (
     ClientCame,
     ClientLeft,
     DrainAsked,
+    HelperAnswered,
     HostEvent,
     KillAsked,
     LineBroken,
@@ -51,7 +52,7 @@ from seppo.host.events import (
     Wanted,
 )
 from seppo.host.health import free_memory, health, oom_kills
-from seppo.host.launcher import Ended, Launcher, Started
+from seppo.host.launcher import Ended, Killed, Launcher, Started
 from seppo.host.options import HostOptions
 from seppo.host.overview import facts, overview
 from seppo.host.process import WorkerProcess
@@ -351,6 +352,8 @@ class Supervisor:
             self._gave_up = str(error)
             return
         for item in news:
+            if isinstance(item, Started | Killed):
+                self._handle(HelperAnswered(item.number))
             process = self._processes.get(item.number)
             match item:
                 case Started(pid=pid) if process is not None:

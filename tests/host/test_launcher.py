@@ -41,7 +41,7 @@ def hear(until, seconds=20):
         for item in launcher.news():
             if isinstance(item, Started):
                 pids[item.number] = item.pid
-            else:
+            elif isinstance(item, Ended):
                 ended[item.number] = item.status
 
 def start(number, mark=None):

@@ -137,6 +137,20 @@ def test_losing_the_helper_that_forks_ends_the_supervisor_with_a_reason(nameserv
         assert supervisor.registered() == set()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
+def test_a_helper_that_is_stopped_ends_the_supervisor_with_a_reason():
+    soon = "import seppo.host.silence as s, seppo.host.launcher as l\n"
+    soon += "s.SILENCE = s.DOUBT = l.CLOSING = 0.5\n"
+    with SupervisorProcess(None, 1, "stopped", first=soon) as supervisor:
+        (pid,) = supervisor.spares()
+        helper = parent_of(parent_of(pid))
+        os.kill(helper, signal.SIGSTOP)
+        killed(pid)
+        assert supervisor.wait(10) != 0
+        assert "does not answer" in supervisor.output
+        wait_until(lambda: not is_running(helper))
+
+
 CRASHING = """
 import seppo.worker.process, sys
 def crash(*_):
