@@ -350,7 +350,9 @@ class Slots:
         if slot.stage is Stage.LEASED and slot.client in self.tenants and not slot.is_told:
             ran = event.ran
             timed_out = slot.overdue != NOTHING and slot.overdue == ran
-            ended = WorkerEnded(slot.name, how, ran.attempt, ran.first, ran.stop, timed_out)
+            ended = WorkerEnded(
+                slot.name, how, ran.attempt, ran.first, ran.stop, timed_out, ran.setup
+            )
             commands.append(Tell(slot.client, ended))
         return commands
 
