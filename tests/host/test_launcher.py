@@ -105,6 +105,24 @@ launcher.close()
 
 
 @kinds
+def test_a_worker_that_is_leased_and_told_to_end_at_once_ends(kind):
+    """As when a client leaves in the moment in which a lost process is replaced."""
+    run(
+        kind,
+        """
+line = start(0)
+os.kill(pids[0], signal.SIGSTOP)
+line.send(b'{"lease": {"token": "abc"}}\\n')
+line.send(b'{"end": true}\\n')
+os.kill(pids[0], signal.SIGCONT)
+hear(lambda: ended)
+assert ended == {0: 0}, ended
+launcher.close()
+""",
+    )
+
+
+@kinds
 def test_a_worker_gets_the_memory_of_its_mark(kind):
     run(
         kind,
