@@ -71,6 +71,11 @@ class HelperAnswered:
 
 
 @dataclass(frozen=True)
+class HelperEnded:
+    """The helper that forks processes is gone; so are they, and their ends follow."""
+
+
+@dataclass(frozen=True)
 class SpareReady:
     """A process has started, and waits to be leased."""
 
@@ -163,7 +168,7 @@ class Tick:
 
 
 HostEvent = (
-    ClientCame | ClientLeft | Wanted | KillAsked | HelperAnswered | SpareReady | LeaseReady
-    | LimitsBegan | FinalizerBegan | LineBroken | ProcessEnded | MarkSeen | MemorySeen | DrainAsked
-    | StopAsked | Tick
+    ClientCame | ClientLeft | Wanted | KillAsked | HelperAnswered | HelperEnded
+    | SpareReady | LeaseReady | LimitsBegan | FinalizerBegan | LineBroken | ProcessEnded
+    | MarkSeen | MemorySeen | DrainAsked | StopAsked | Tick
 )  # fmt: skip

@@ -4,8 +4,11 @@ Between the helper and each worker stands a guardian, a process that only waits 
 worker, and then ends in the same way. So the parent of a worker is nobody else's: user code
 that kills or stops its parent process has killed or stopped nothing but itself.
 
-    supervisor ---- helper --+-- guardian ---- worker
-                             +-- guardian ---- worker
+    supervisor ---- keeper ---- helper --+-- guardian ---- worker
+                                         +-- guardian ---- worker
+
+Should the helper be killed all the same, its workers end, and the keeper forks another one,
+which has all that was preloaded. The keeper does nothing else.
 
 A guardian leads a session and a process group of its own, to which its worker belongs, so
 that what user code does to its group reaches nobody else.
@@ -23,6 +26,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -32,6 +36,8 @@ from seppo.wire.config import WorkerConfig, limit_threads
 
 MESSAGE = 1 << 16  # bytes; the largest message between a supervisor and its helper
 PR_SET_PDEATHSIG = 1  # from linux/prctl.h
+STEADY = 10.0  # seconds; a helper that lived longer is replaced in any case
+QUICK_ENDS = 5  # helpers in a row that lived for less: then there is no other
 
 RunWorker = Callable[[socket.socket, WorkerConfig, "int | None"], None]
 
@@ -39,12 +45,12 @@ RunWorker = Callable[[socket.socket, WorkerConfig, "int | None"], None]
 def run_helper(
     line: socket.socket, run_worker: RunWorker, preload: tuple[str, ...], threads: int
 ) -> NoReturn:
-    """Fork, reap and kill workers until the supervisor is gone. Never returns."""
+    """Have workers forked, reaped and killed until the supervisor is gone. Never returns."""
     status = 1
     try:
         helper = _Helper(line, run_worker)
         if helper.preload(preload, threads):
-            helper.serve()
+            helper.keep()
             status = 0
     except BaseException:  # nothing may unwind into the start script's code
         sys.excepthook(*sys.exc_info())
@@ -61,14 +67,11 @@ class _Helper:
         self._run_worker = run_worker
         self._children: dict[int, int] = {}  # numbers by process id
         self._prctl = ctypes.CDLL(None).prctl
-        self._waker = Waker()
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(self._waker.signal_fd, warn_on_full_buffer=False)
 
     def preload(self, names: tuple[str, ...], threads: int) -> bool:
         """Import what all workers are to share; return whether all is there."""
@@ -87,8 +90,29 @@ class _Helper:
         gc.freeze()
         return True
 
+    def keep(self) -> None:
+        """Have a helper, until the supervisor is gone or helpers end again and again."""
+        keeper, quick_ends = os.getpid(), 0
+        while quick_ends < QUICK_ENDS:
+            began = time.monotonic()
+            pid = os.fork()
+            if pid == 0:
+                self._end_with_parent(keeper)
+                os.setsid()
+                self.serve()
+                return
+            self._tell({"helper": pid})
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if status == 0:  # the supervisor is gone
+                return
+            self._tell({"lost": status})
+            quick_ends = quick_ends + 1 if time.monotonic() - began < STEADY else 0
+
     def serve(self) -> None:
         """Do what the supervisor asks until it is gone, then kill the workers."""
+        self._waker = Waker()
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._waker.signal_fd, warn_on_full_buffer=False)
         with selectors.DefaultSelector() as selector:
             selector.register(self._line, selectors.EVENT_READ)
             selector.register(self._waker, selectors.EVENT_READ)

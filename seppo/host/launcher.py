@@ -55,7 +55,14 @@ class Killed:
     number: int
 
 
-News = Started | Ended | Killed
+@dataclass(frozen=True)
+class HelperLost:
+    """The helper has ended, and there is another one; ``Ended`` follows for each worker."""
+
+    status: int
+
+
+News = Started | Ended | Killed | HelperLost
 
 
 class Launcher(Protocol):
@@ -85,6 +92,9 @@ class Launcher(Protocol):
 
     def kill(self, number: int) -> None:
         """Kill a worker, and what it has started in its own process group."""
+
+    def replace_helper(self) -> None:
+        """Kill the helper that forks workers, if there is one: it does not answer."""
 
     def close(self) -> None:
         """Kill what still runs and let go."""
@@ -116,6 +126,8 @@ class ForkLauncher:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
+        self._running: set[int] = set()  # numbers of workers whose end was not told
+        self._helper: int | None = None  # its process id, while its keeper waits for it
         self._pid = os.fork()
         if self._pid == 0:
             self._socket.close()
@@ -130,6 +142,7 @@ class ForkLauncher:
         """Start a worker and return our end of its control line."""
         ours, theirs = socket.socketpair()
         fds = [theirs.fileno()] if mark is None else [theirs.fileno(), mark]
+        self._running.add(number)
         request = json.dumps({"start": number, "config": config.to_json()})
         with theirs:
             try:
@@ -157,7 +170,15 @@ class ForkLauncher:
                 found.append(Started(told["started"], told["pid"]))
             elif "killed" in told:
                 found.append(Killed(told["killed"]))
+            elif "helper" in told:
+                self._helper = told["helper"]
+            elif "lost" in told:
+                self._helper = None
+                found.append(HelperLost(told["lost"]))
+                found += [Ended(number, -signal.SIGKILL) for number in sorted(self._running)]
+                self._running.clear()
             else:
+                self._running.discard(told["ended"])
                 found.append(Ended(told["ended"], told["status"]))
 
     def kill(self, number: int) -> None:
@@ -166,6 +187,12 @@ class ForkLauncher:
             self._socket.send(json.dumps({"kill": number}).encode())
         except OSError:
             pass  # the helper is gone, and its workers with it
+
+    def replace_helper(self) -> None:
+        """Kill the helper that forks workers; its keeper makes another one."""
+        if self._helper is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._helper, signal.SIGKILL)
 
     def close(self) -> None:
         """Let the helper kill what still runs, and wait for its end."""
@@ -231,6 +258,9 @@ class SpawnLauncher:
             _kill_unreaped(process)
             self._news.put(Killed(number))
             self._waker.wake()
+
+    def replace_helper(self) -> None:
+        """Do nothing: there is none."""
 
     def close(self) -> None:
         """Kill what still runs."""

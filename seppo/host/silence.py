@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from seppo.host.commands import GiveUp, HostCommand, KillProcess, StartSpare
+from seppo.host.commands import GiveUp, HostCommand, KillProcess, ReplaceHelper, StartSpare
 
 SILENCE = 30.0  # seconds without an answer that are too long; 10 ms are usual
-DOUBT = 5.0  # seconds more, once that is noticed: we may have been stopped as well
+DOUBT = 5.0  # seconds more, once that is noticed: we may have been stopped as well. Then
+# the helper is replaced, and after as many without any news there is no hope
 REASON = "the helper process that forks workers does not answer"
 
 
@@ -24,7 +25,7 @@ class Silence:
         self.due = float("inf")
         self._asked: dict[int, float] = {}  # by the number of the process that it is about
         self._has_answered = False
-        self._is_doubted = False
+        self._looks = 0  # since it was due the first time
 
     def begin(self, commands: Iterable[HostCommand], now: float) -> None:
         """Take note of what the helper is asked for now."""
@@ -37,20 +38,20 @@ class Silence:
         """Take note of an answer, or that the process has ended."""
         self._asked.pop(number, None)
         self._has_answered = True
-        self._is_doubted = False
+        self._looks = 0
         self._reckon()
 
     def _reckon(self) -> None:
-        if self._is_doubted:
+        if self._looks:
             return
         oldest = min(self._asked.values(), default=float("inf"))
         self.due = oldest + SILENCE if self._has_answered else float("inf")
 
     def look(self, now: float) -> list[HostCommand]:
-        """Return what is to be done if there is no hope for an answer."""
+        """Return what is to be done when no answer comes."""
         if now < self.due:
             return []
-        if self._is_doubted:
-            return [GiveUp(REASON)]
-        self._is_doubted, self.due = True, now + DOUBT
-        return []
+        self._looks, self.due = self._looks + 1, now + DOUBT
+        if self._looks < 2:
+            return []
+        return [ReplaceHelper() if self._looks == 2 else GiveUp(REASON)]

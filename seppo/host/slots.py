@@ -25,6 +25,8 @@ The rules:
 - *Ends.* A process that was told to end is killed if it does not; so is one whose item
   exceeds its time limit by far, and one whose client asks for it while the item in question
   still runs. Its client is told how a process ended, and what ran then.
+- *The helper.* When the process that forks all others ends, they end, and no item is blamed; it
+  is killed when it does not answer, and replaced.
 - *Drain.* Spares end; leased processes finish their item first; no others are started.
 """
 
@@ -49,6 +51,7 @@ from seppo.host.events import (
     DrainAsked,
     FinalizerBegan,
     HelperAnswered,
+    HelperEnded,
     HostEvent,
     KillAsked,
     LeaseReady,
@@ -75,6 +78,7 @@ WATCH_ON = 5.0  # seconds without any time limit after which nobody looks any mo
 OVERDUE = 3.0  # seconds that a process gets for ending an item that is over its time
 ESTIMATE = 32 << 20  # bytes that a leased process is expected to take soon
 STOPPED = "its supervisor was stopped"
+HELPER_ENDED = "the helper process that forks workers has ended"
 
 
 class Slots:
@@ -181,6 +185,11 @@ class Slots:
                 return self._stop(now)
             case HelperAnswered(number=number):
                 self._silence.answered(number)
+            case HelperEnded():
+                commands = self._tell_end(HELPER_ENDED)
+                for each in self:
+                    each.is_ending = True
+                return commands
             case Tick():
                 return self._silence.look(now)
             case _:
@@ -396,10 +405,14 @@ class Slots:
 
     def _stop(self, now: float) -> list[HostCommand]:
         self._is_stopping = True
+        return self._tell_end(STOPPED) + self._end(list(self), STOPPED, now)
+
+    def _tell_end(self, why: str) -> list[HostCommand]:
+        """Tell all clients of the ends of their processes, whose items are not to be blamed."""
         commands: list[HostCommand] = []
         for slot in self:
+            slot.is_ordered, slot.why = True, why
             if slot.stage is Stage.LEASED and slot.client in self.tenants and not slot.is_told:
-                slot.is_told = True  # nobody's item is to be blamed for this
-                ended = WorkerEnded(slot.name, STOPPED, 0, 0, 0, False)
-                commands.append(Tell(slot.client, ended))
-        return commands + self._end(list(self), STOPPED, now)
+                slot.is_told = True
+                commands.append(Tell(slot.client, WorkerEnded(slot.name, why, 0, 0, 0, False)))
+        return commands

@@ -317,7 +317,7 @@ def test_closing_does_not_wait_for_a_helper_that_is_stopped():
 module.CLOSING = 0.2
 lines = [start(number) for number in range(2)]
 print("pids", *pids.values())
-os.kill(launcher._pid, signal.SIGSTOP)
+os.kill(launcher._helper, signal.SIGSTOP)
 launcher.close()
 """,
     )
