@@ -8,7 +8,7 @@ workers, the function is at fault and nothing of it runs in a process that is de
 
 from __future__ import annotations
 
-from seppo.core.commands import Command, FailJob, LostItem, RunHere
+from seppo.core.commands import Command, LostItem, RunHere
 from seppo.core.delivery import Delivery
 from seppo.core.job import Job
 from seppo.core.ledger import Ledger
@@ -56,18 +56,12 @@ class Ends:
         """End the jobs whose time has come."""
         for job in list(self._ledger.jobs.values()):
             if job.deadline is not None and now >= job.deadline:
-                self._fail(job, now, commands, timed_out=True)
+                self._losses.fail(job, now, commands, timed_out=True)
             elif self._is_stranded(job) and now >= self._patience(job):
                 if job.policy.finishes_here and job.n_guilty < GUILTY:
                     self.leave_to_caller(job, now, commands)
                 else:
-                    self._fail(job, now, commands)
-
-    def _fail(self, job: Job, now: float, commands: list[Command], timed_out: bool = False) -> None:
-        undone = job.offered - len(job.reorder.known) if job.ended else None
-        losses = tuple(self._losses.lines)
-        commands.append(FailJob(job.number, job.reorder.released, undone, losses, timed_out))
-        self._delivery.close(job.number, now, commands)
+                    self._losses.fail(job, now, commands)
 
     def leave_to_caller(self, job: Job, now: float, commands: list[Command]) -> None:
         """Give up what may have killed a worker, and leave the rest to the caller."""

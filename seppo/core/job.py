@@ -96,6 +96,7 @@ class Job:
         self.moves: dict[int, int] = {}  # how often an item fell silent with its worker
         self.copied = SpanSet()  # items that were copied as stragglers: once is enough
         self.shadows: dict[int, Attempt] = {}
+        self.n_unready = 0  # workers in a row that were lost before any item ran
         self.n_guilty = 0  # items known to kill workers, and given up for that
         self.runs_here = False  # no worker is left: the caller runs what is not begun
         self.deadline = None if policy.timeout is None else now + policy.timeout
@@ -286,6 +287,7 @@ class Job:
 
     def forget_troubles(self, start: int, stop: int) -> None:
         """These items have come through: nothing is held against them any more."""
+        self.n_unready = 0
         for troubles in (self.losses, self.mishaps, self.moves):
             if troubles:
                 for index in [i for i in troubles if start <= i < stop]:

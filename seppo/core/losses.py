@@ -2,13 +2,14 @@
 
 ``recovery.judge`` decides; here it is carried out. An item that lost ``1 +
 retries_on_loss`` workers is delivered as a ``LostItem``, and all others are finished.
+A job that loses as many before any item runs is failed: no item is to be blamed.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from seppo.core.commands import Command, LostItem
+from seppo.core.commands import Command, FailJob, LostItem, Unready
 from seppo.core.delivery import Delivery
 from seppo.core.events import WorkerLost
 from seppo.core.job import Attempt, Job
@@ -46,12 +47,20 @@ class Losses:
         nobody = verdict is not None and verdict.attempt is None
         if attempts and nobody and self._is_mishap_too_many(attempts[0]):
             verdict = None
+        if verdict is not None and verdict.setup:
+            verdict = replace(verdict, stop=verdict.first)  # none of these has begun
         held = [Held(a.number, a.position, a.stop, a.job.policy) for a in attempts]
         by_number = {attempt.number: attempt for attempt in attempts}
         for piece in judge(held, verdict):
             attempt = by_number[piece.attempt]
             lost = LostItem(event.worker, how, 1, piece.fate is Fate.TIMED_OUT)
             self._settle(attempt, piece.start, piece.stop, piece.fate, lost, now, commands)
+        if verdict is not None and verdict.setup and verdict.attempt in by_number:
+            job = by_number[verdict.attempt].job
+            job.n_unready += 1
+            if not may_try_again(job.n_unready, job.policy) and job.number in self._ledger.jobs:
+                unready = Unready(event.worker, verdict.setup, how, job.n_unready)
+                self.fail(job, now, commands, unready=unready)
 
     def _is_mishap_too_many(self, attempt: Attempt) -> bool:
         """Count a loss with nothing running; return whether it is one too many by chance.
@@ -99,6 +108,22 @@ class Losses:
             del job.losses[index]
             job.n_guilty += 1
             self._give_up(job, index, replace(lost, tries=tries), now, commands)
+
+    def fail(
+        self,
+        job: Job,
+        now: float,
+        commands: list[Command],
+        timed_out: bool = False,
+        unready: Unready | None = None,
+    ) -> None:
+        """End a job that cannot go on."""
+        undone = job.offered - len(job.reorder.known) if job.ended else None
+        losses = tuple(self.lines)
+        commands.append(
+            FailJob(job.number, job.reorder.released, undone, losses, timed_out, unready)
+        )
+        self._delivery.close(job.number, now, commands)
 
     def _give_up(
         self, job: Job, index: int, lost: LostItem, now: float, commands: list[Command]

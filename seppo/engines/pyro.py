@@ -453,7 +453,7 @@ class PyroEngine:
     def _process_ended(self, name: str, news: WorkerEnded, now: float) -> None:
         if name in self._workers or name in self._losses:
             attempt = news.attempt or None
-            verdict = Verdict(news.how, attempt, news.first, news.stop, news.timed_out)
+            verdict = Verdict(news.how, attempt, news.first, news.stop, news.timed_out, news.setup)
             loss = self._losses.process_ended(name, verdict, now, name in self._workers)
             if loss is not None:
                 self._conclude(loss)

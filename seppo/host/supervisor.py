@@ -25,6 +25,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
+from seppo.host.births import describe_status
 from seppo.host.clients import Client, Clients
 from seppo.host.commands import (
     DrainProcess,
@@ -33,6 +34,7 @@ from seppo.host.commands import (
     HostCommand,
     KillProcess,
     Lease,
+    ReplaceHelper,
     StartSpare,
     Tell,
 )
@@ -40,6 +42,8 @@ from seppo.host.events import (
     ClientCame,
     ClientLeft,
     DrainAsked,
+    HelperAnswered,
+    HelperEnded,
     HostEvent,
     KillAsked,
     LineBroken,
@@ -51,7 +55,7 @@ from seppo.host.events import (
     Wanted,
 )
 from seppo.host.health import free_memory, health, oom_kills
-from seppo.host.launcher import Ended, Launcher, Started
+from seppo.host.launcher import Ended, HelperLost, Killed, Launcher, Started
 from seppo.host.options import HostOptions
 from seppo.host.overview import facts, overview
 from seppo.host.process import WorkerProcess
@@ -323,6 +327,9 @@ class Supervisor:
                 process = self._processes[number]
                 log.warning("%s, process %s, is killed: %s", process.name, process.pid, why)
                 self._launcher.kill(number)
+            case ReplaceHelper():
+                log.warning("the helper process that forks workers is killed: it does not answer")
+                self._launcher.replace_helper()
             case GiveUp(reason=reason):
                 self._gave_up = reason
 
@@ -350,6 +357,13 @@ class Supervisor:
             self._gave_up = str(error)
             return
         for item in news:
+            if isinstance(item, HelperLost):
+                how = describe_status(item.status)
+                log.warning("the helper process that forks workers is replaced: %s", how)
+                self._handle(HelperEnded())
+                continue
+            if isinstance(item, Started | Killed):
+                self._handle(HelperAnswered(item.number))
             process = self._processes.get(item.number)
             match item:
                 case Started(pid=pid) if process is not None:

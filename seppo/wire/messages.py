@@ -245,6 +245,7 @@ class WorkerEnded:
         first: The first item that may have been running, by its position in the input.
         stop: The one after the last.
         timed_out: Whether it was killed because the item exceeded its time.
+        setup: What was done before any of these items; empty if they ran.
     """
 
     name: str
@@ -253,6 +254,7 @@ class WorkerEnded:
     first: int
     stop: int
     timed_out: bool
+    setup: str = ""
 
 
 @dataclass(frozen=True)

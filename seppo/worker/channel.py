@@ -130,9 +130,8 @@ class Channel:
                     self.waiting.popleft()
                     return None
                 self.function = known
-                self.running = ChunkRun(
-                    partial(self._world.load, known), chunk, known.pace, self._memory
-                )
+                load = partial(self._world.load, known, self._memory)
+                self.running = ChunkRun(load, chunk, known.pace, self._memory)
                 self.waiting.popleft()  # last: who looks meanwhile finds the chunk somewhere
                 self._told_at = time.monotonic()
             return self.running

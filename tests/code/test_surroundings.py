@@ -217,7 +217,7 @@ def test_a_file_that_cannot_be_read_any_more_is_told(other_site, monkeypatch):
     _, project, _ = other_site
     big = project.folder / "big.bin"
     big.write_bytes(bytes(depends.SMALL + 1))
-    monkeypatch.setattr(setup, "_read", lambda *_: os.stat("/no/such/file"))
+    monkeypatch.setattr(depends, "_read", lambda *_: os.stat("/no/such/file"))
     with pytest.raises(seppo.SetupError, match="cannot read it"):
         list(seppo.map_parallel(abs, [1], depends=[big]))
     monkeypatch.undo()
