@@ -20,12 +20,14 @@ import ctypes
 import gc
 import importlib
 import json
+import logging
 import os
 import resource
 import selectors
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,6 +35,8 @@ from typing import Any, NoReturn
 
 from seppo.wire.config import WorkerConfig, limit_threads
 from seppo.wire.stream import Waker
+
+log = logging.getLogger(__name__)
 
 MESSAGE = 1 << 16  # bytes; the largest message between a supervisor and its helper
 PR_SET_PDEATHSIG = 1  # from linux/prctl.h
@@ -56,6 +60,12 @@ def run_helper(
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
+
+
+def other_threads() -> list[str]:
+    """Return the names of the threads of Python that this process has besides its main one."""
+    main = threading.main_thread()
+    return [thread.name for thread in threading.enumerate() if thread is not main]
 
 
 class _Helper:
@@ -84,6 +94,12 @@ class _Helper:
                 why = f"{name!r} cannot be preloaded: {type(error).__name__}: {error}"
                 self._tell({"failed": why[: MESSAGE // 8]})
                 return False
+        if others := other_threads():
+            log.warning(
+                "the preloaded modules have started threads (%s): workers are without them, and "
+                "a lock that one of them held stays locked there",
+                ", ".join(others),
+            )
         # What is there now is never collected: the collector's notes in the objects would
         # copy page after page into each worker.
         gc.collect()

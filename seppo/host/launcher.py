@@ -13,6 +13,7 @@ interpreters.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -25,9 +26,11 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from seppo.host.helper import MESSAGE, RunWorker, run_helper
+from seppo.host.helper import MESSAGE, RunWorker, other_threads, run_helper
 from seppo.wire.config import WorkerConfig
 from seppo.wire.stream import Waker
+
+log = logging.getLogger(__name__)
 
 CLOSING = 3.0  # seconds that a helper gets for ending; one that is stopped never would
 
@@ -109,8 +112,16 @@ def launcher(run_worker: RunWorker, preload: tuple[str, ...] = (), threads: int 
         preload: Modules to be imported before the first worker is forked.
         threads: Threads for numerical libraries among them; 0 for as they like.
     """
-    if sys.platform == "linux" and threading.active_count() == 1:
-        return ForkLauncher(run_worker, preload, threads)
+    if sys.platform == "linux":
+        others = other_threads()
+        if not others:
+            return ForkLauncher(run_worker, preload, threads)
+        log.warning(
+            "this program has started threads (%s), so that it cannot be forked safely: the "
+            "workers are new processes, without what it has imported or loaded. Start threads "
+            "after the workers",
+            ", ".join(others),
+        )
     return SpawnLauncher()
 
 

@@ -184,6 +184,21 @@ def test_libraries_are_limited_to_their_threads_before_they_are_preloaded(tmp_pa
 
 
 @forks
+def test_threads_of_what_is_preloaded_are_told(tmp_path):
+    (tmp_path / "starts_a_thread.py").write_text(
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,), name='beats', daemon=True).start()\n"
+    )
+    output = run(
+        "ForkLauncher",
+        "line = start(0)\nlauncher.close()",
+        preload=("starts_a_thread",),
+        before=f"sys.path.insert(0, {str(tmp_path)!r})",
+    )
+    assert "have started threads (beats)" in output
+
+
+@forks
 def test_what_cannot_be_preloaded_is_told_and_nothing_starts():
     run(
         "ForkLauncher",
@@ -341,14 +356,16 @@ launcher.close()
     )
 
 
-def test_a_process_with_threads_does_not_fork():
+def test_a_process_with_threads_does_not_fork_and_says_so(caplog):
     release = threading.Event()
-    thread = threading.Thread(target=release.wait)
+    thread = threading.Thread(target=release.wait, name="of-the-script")
     thread.start()
     try:
         made = launcher(run_worker)
         assert isinstance(made, SpawnLauncher)
         made.close()
+        if sys.platform == "linux":
+            assert "of-the-script" in caplog.text
     finally:
         release.set()
         thread.join(10)
