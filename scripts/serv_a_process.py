@@ -1,4 +1,4 @@
-"""The worker: serves one process until Ctrl-C. Start as many as there are cores."""
+"""A server with one worker for each client, until Ctrl-C. ``seppo worker`` has more."""
 
 import logging
 

@@ -67,7 +67,7 @@ class NameServerError(SeppoError, ConnectionError):
     def __str__(self) -> str:
         return (
             f"no answer from the name server at {self.address} ({self.reason}); start one with "
-            "'pyro5-ns', or set PYRO_NS_HOST and PYRO_NS_PORT to where it runs"
+            "'seppo nameserver', or set PYRO_NS_HOST and PYRO_NS_PORT to where it runs"
         )
 
 
@@ -128,8 +128,9 @@ class WorkerLostError(SeppoError, BrokenExecutor):
     def __str__(self) -> str:
         what = f"item {self.index}" if self.item is None else f"item {self.index} ({self.item})"
         times = "once" if self.tries == 1 else f"{self.tries} times"
+        each = "" if self.tries == 1 else " each time"
         return (
-            f"{what} was begun {times} and its worker was lost each time, last {self.worker}: "
+            f"{what} was begun {times}, and its worker was lost{each}, last {self.worker}: "
             f"{self.reason}; run it alone with seppo.map_parallel_serial to see why"
         )
 
@@ -260,7 +261,7 @@ class RemoteError(SeppoError):
 
     def __str__(self) -> str:
         text = f"{self.type_name}: {self.text}" if self.text else self.type_name
-        return f"{text} (itself it could not be sent: {self.why})" if self.why else text
+        return f"{text} (the exception itself could not be sent: {self.why})" if self.why else text
 
 
 class ProtocolError(SeppoError):

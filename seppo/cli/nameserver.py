@@ -20,7 +20,7 @@ def add_parser(verbs: Any) -> None:
         "nameserver",
         help="run a name server",
         description="Run a Pyro5 name server, which strangers cannot block. Off loopback it "
-        "asks for certificates (see 'seppo keys'). Plain 'pyro5-ns' does as well.",
+        "asks for certificates (see 'seppo keys').",
     )
     parser.add_argument("--host", help="address to listen on (default: PYRO_NS_HOST)")
     parser.add_argument("--port", type=int, help="port to listen on (default: PYRO_NS_PORT)")

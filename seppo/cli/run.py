@@ -80,6 +80,9 @@ def _run_with(
     thread.start()
     try:
         if not supervisor.wait_until_ready(START):
+            thread.join(1.0)
+            if not thread.is_alive():
+                return 1  # it has told why it gave up
             raise RuntimeError(f"the workers were not ready within {START:g} s")
         return _run_script(arguments, settings)
     finally:

@@ -84,7 +84,7 @@ def map_parallel(
         timeout: Seconds from the call after which ``next()`` raises ``MapTimeoutError``
             if the map is not done, and the workers drop it. None for no limit.
         task_timeout: Seconds that one item may run, all its retries together; then it is
-            interrupted, or its process ended, and it raises ``TaskTimeoutError`` at its
+            interrupted, its worker ends with it, and it raises ``TaskTimeoutError`` at its
             place. None for no limit.
         progress: True for a tqdm bar, a string for a bar with this description, a dict
             of tqdm's keywords, a tqdm class, or a callable that gets ``(done, total)``;
@@ -231,7 +231,7 @@ def _warn_once(reason: str) -> None:
         _has_warned = True
         warnings.warn(
             f"seppo runs this map in this process alone: {reason}. For workers, start "
-            "'pyro5-ns' and 'seppo worker', or run the script with 'seppo run'",
+            "'seppo nameserver' and 'seppo worker', or run the script with 'seppo run'",
             RuntimeWarning,
             stacklevel=level_of_caller(),
         )

@@ -70,6 +70,25 @@ def test_run_of_a_script_that_crashes_ends_the_workers(script):
     wait_until(lambda: not any(map(is_alive, pids)), "the end of the workers")
 
 
+def test_run_whose_workers_die_before_they_are_ready_says_so_alone(script, tmp_path):
+    program = script(
+        "import seppo.worker.process as process, sys\n"
+        "def die(*arguments): raise SystemExit(3)\n"
+        "process.run_worker = die\n"
+        "from seppo.cli.main import main\n"
+        "if __name__ == '__main__': sys.exit(main())\n",
+        "program.py",
+    )
+    done = subprocess.run(
+        [sys.executable, program, "run", "-n", "1", script("print('ran')")],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "ran" not in done.stdout
+    assert "died before they were ready" in done.stderr
+    assert "within 30 s" not in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_run_ends_everything_on_a_signal(script, number):
     text = PIDS + "    time.sleep(60)\n"
@@ -149,7 +168,7 @@ def test_status_as_json_tells_busy_and_idle(own_cluster):
 def test_status_without_a_name_server_says_what_to_do():
     done = run("status")
     assert done.returncode == 1
-    assert "pyro5-ns" in done.stderr
+    assert "seppo nameserver" in done.stderr
 
 
 def test_status_without_workers_says_what_to_do():
