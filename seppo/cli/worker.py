@@ -42,7 +42,8 @@ def add_parser(verbs: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--max-clients", type=int, metavar="N", default=HostOptions.max_clients,
-        help="clients that can have all their workers at once; further ones get one each (default: %(default)s)",
+        help="clients that can have all their workers at once; further ones get one each "
+        "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--memory", type=size, metavar="SIZE", default=0,
