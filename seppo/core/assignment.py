@@ -32,7 +32,7 @@ class Assignment:
         """Hand out what can be handed out."""
         self.due = None
         n_workers = self._ledger.crew.strength
-        ready = [job for job in self._ledger.jobs.values() if job.has_work(n_workers)]
+        ready = [job for job in self._ledger.jobs.values() if job.items.has_work(n_workers)]
         self._shares.look(ready, now)
         if ready and self._fill_idle(ready, now, commands):
             self._fill_half(ready, now, commands)
@@ -54,7 +54,7 @@ class Assignment:
             if job is None:
                 break  # idle workers are alike: no other fits either
             self._send(worker, job, now, commands)
-            if not job.has_work(n_workers):
+            if not job.items.has_work(n_workers):
                 ready.remove(job)
                 if not ready:
                     return False
@@ -63,7 +63,7 @@ class Assignment:
     def _fill_half(self, ready: list[Job], now: float, commands: list[Command]) -> None:
         """Give workers with one short chunk a second one."""
         n_workers = self._ledger.crew.strength
-        certain = [job for job in ready if job.has_certain_work(n_workers)]
+        certain = [job for job in ready if job.items.has_certain_work(n_workers)]
         for worker in self._half_busy() if certain else ():
             job = self._shares.next_for(worker.name, certain)
             if job is None:
@@ -71,9 +71,9 @@ class Assignment:
             if not job.may_wait:
                 return  # it takes the next worker that is idle
             self._send(worker, job, now, commands)
-            if not job.has_certain_work(n_workers):
+            if not job.items.has_certain_work(n_workers):
                 certain.remove(job)
-                if not job.has_work(n_workers):
+                if not job.items.has_work(n_workers):
                     ready.remove(job)
                 if not certain:
                     return
@@ -84,11 +84,11 @@ class Assignment:
         return [
             worker
             for number, workers in self._ledger.crew.half.items()
-            if number in jobs and jobs[number].is_quick
+            if number in jobs and jobs[number].cost.is_quick
             for worker in workers.values()
             if not worker.is_stuck
         ]
 
     def _send(self, worker: Worker, job: Job, now: float, commands: list[Command]) -> None:
-        start, stop, is_suspect = job.cut(self._ledger.crew.strength)
+        start, stop, is_suspect = job.items.cut(self._ledger.crew.strength)
         commands.append(self._ledger.begin(worker, job, start, stop, now, is_suspect))

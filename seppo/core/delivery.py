@@ -17,10 +17,8 @@ class Delivery:
         self, job: Job, index: int, count: int, payload: object, commands: list[Command]
     ) -> None:
         """Deliver what is new of these results, and all that waited for it."""
-        for part in job.reorder.add(index, count, payload):
+        for part in job.items.deliver(index, count, payload):
             commands.append(Deliver(job.number, part.index, part.count, part.payload, part.offset))
-        if job.policy.taken_on_delivery:
-            job.taken = job.reorder.released
 
     def drop_twins(
         self,
@@ -42,16 +40,16 @@ class Delivery:
             is_shadow: Whether a shadow may have answered. Else only shadows can have
                 these items, too, and there are few: any other attempt has its own.
         """
-        job.drop_waiting(start, stop)
+        job.items.drop_waiting(start, stop)
         others = job.attempts if is_shadow else job.shadows
         for attempt in list(others.values()):
             overlaps = attempt.position < stop and start < attempt.stop
-            if overlaps and job.is_known(attempt.position, attempt.stop):
+            if overlaps and job.items.is_known(attempt.position, attempt.stop):
                 commands.append(self._ledger.cancel(attempt, now))
 
     def finish_if_done(self, job: Job, now: float, commands: list[Command]) -> None:
         """Finish the job with its last result."""
-        if job.is_finished and job.number in self._ledger.jobs:
+        if job.items.is_finished and job.number in self._ledger.jobs:
             commands.append(FinishJob(job.number))
             self.close(job.number, now, commands)
 

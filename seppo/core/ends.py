@@ -44,13 +44,12 @@ class Ends:
         """Whether nobody works for a job, or ever will unless a worker joins."""
         return (
             self._ledger.crew.is_alone
-            and job.is_pending
-            and not job.runs_here
+            and job.items.is_pending
             and all(attempt.is_shadow for attempt in job.attempts.values())
         )
 
     def _patience(self, job: Job) -> float:
-        return max(self._ledger.crew.alone_since, job.pending_since) + self.grace
+        return max(self._ledger.crew.alone_since, job.items.pending_since) + self.grace
 
     def look(self, now: float, commands: list[Command]) -> None:
         """End the jobs whose time has come."""
@@ -58,30 +57,30 @@ class Ends:
             if job.deadline is not None and now >= job.deadline:
                 self._fail(job, now, commands, timed_out=True)
             elif self._is_stranded(job) and now >= self._patience(job):
-                if job.policy.finishes_here and job.n_guilty < GUILTY:
+                if job.policy.finishes_here and job.incidents.n_guilty < GUILTY:
                     self.leave_to_caller(job, now, commands)
                 else:
                     self._fail(job, now, commands)
 
     def _fail(self, job: Job, now: float, commands: list[Command], timed_out: bool = False) -> None:
-        undone = job.offered - len(job.reorder.known) if job.ended else None
+        items = job.items
+        undone = items.offered - items.n_done if items.ended else None
         losses = tuple(self._losses.lines)
-        commands.append(FailJob(job.number, job.reorder.released, undone, losses, timed_out))
+        commands.append(FailJob(job.number, items.results.released, undone, losses, timed_out))
         self._delivery.close(job.number, now, commands)
 
     def leave_to_caller(self, job: Job, now: float, commands: list[Command]) -> None:
         """Give up what may have killed a worker, and leave the rest to the caller."""
-        job.runs_here = True
+        items = job.items
         losses = tuple(self._losses.lines)
         worker, _, reason = losses[-1].partition(": ") if losses else ("", "", "")
-        for start, stop in list(job.suspects):
+        for start, stop in list(items.suspects):
             for index in range(start, stop):
-                lost = LostItem(worker, reason, max(1, job.losses.pop(index, 0)))
+                lost = LostItem(worker, reason, max(1, job.incidents.give_up(index)))
                 self._delivery.deliver(job, index, 1, lost, commands)
-        for start, stop in job.reorder.known.missing(0, job.offered):
+        for start, stop in items.missing(0, items.offered):
             self._delivery.deliver(job, start, stop - start, RunHere(losses), commands)
         for attempt in list(job.attempts.values()):
             commands.append(self._ledger.cancel(attempt, now))
-        job.drop_waiting(0, job.offered)
-        job.next_index = job.offered
+        items.leave_to_caller()
         self._delivery.finish_if_done(job, now, commands)

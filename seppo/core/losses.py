@@ -40,8 +40,8 @@ class Losses:
         self.lines[:] = [*self.lines, f"{event.worker}: {how}"][-LOSSES_TOLD:]
         attempts = list(worker.attempts.values())
         for attempt in attempts:
-            if attempt.is_shadow and attempt.job.take_back(attempt.position, attempt.stop):
-                self._ledger.restore(attempt)  # nobody else has begun what it held
+            if attempt.is_shadow and attempt.job.items.take_back(attempt.position, attempt.stop):
+                attempt.job.restore(attempt)  # nobody else has begun what it held
             self._ledger.end(attempt, now)
         nobody = verdict is not None and verdict.attempt is None
         if attempts and nobody and self._is_mishap_too_many(attempts[0]):
@@ -58,9 +58,7 @@ class Losses:
 
         What kills workers while its function is unpacked, say, is never caught in the act.
         """
-        mishaps, index = attempt.job.mishaps, attempt.position
-        mishaps[index] = mishaps.get(index, 0) + 1
-        return mishaps[index] > MISHAPS
+        return attempt.job.incidents.count_mishap(attempt.position) > MISHAPS
 
     def _settle(
         self,
@@ -76,7 +74,7 @@ class Losses:
         job = attempt.job
         if fate is Fate.TIMED_OUT or fate is Fate.BEGUN:
             for index in range(start, stop):
-                tries = job.losses.pop(index, 0) + 1
+                tries = job.incidents.give_up(index) + 1
                 self._give_up(job, index, replace(lost, tries=tries), now, commands)
         elif attempt.is_shadow:
             pass  # somebody else runs the items, and counts: see ``watch``
@@ -90,20 +88,19 @@ class Losses:
         self, job: Job, index: int, lost: LostItem, now: float, commands: list[Command]
     ) -> None:
         """The item was running when its worker was lost: count it, and give up in time."""
-        if job.is_known(index, index + 1):
+        if job.items.is_known(index, index + 1):
             return
-        job.losses[index] = tries = job.losses.get(index, 0) + 1
+        tries = job.incidents.count_loss(index)
         if may_try_again(tries, job.policy):
             self._ledger.put_back(job, index, index + 1, suspect=True)
         else:
-            del job.losses[index]
-            job.n_guilty += 1
+            job.incidents.give_up(index, is_guilty=True)
             self._give_up(job, index, replace(lost, tries=tries), now, commands)
 
     def _give_up(
         self, job: Job, index: int, lost: LostItem, now: float, commands: list[Command]
     ) -> None:
-        if job.is_known(index, index + 1):
+        if job.items.is_known(index, index + 1):
             return
         self._delivery.deliver(job, index, 1, lost, commands)
         self._delivery.drop_twins(job, index, index + 1, now, commands)

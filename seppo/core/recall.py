@@ -44,7 +44,7 @@ class Recalls:
 
     def ask(self, attempt: Attempt, now: float) -> Command:
         """Return the command that asks for what has not begun of an attempt."""
-        attempt.recalled_at = now
+        attempt.recall(now)
         worker = self._ledger.crew.workers[attempt.worker]
         if worker.asked_at is None:
             worker.asked_at, worker.asked_about = now, attempt.number
@@ -89,7 +89,7 @@ class Recalls:
         assert first is not None
         seconds = first.seconds_unbegun(now)
         if attempt is not first:
-            seconds += first.seconds_overdue(now) + attempt.size * attempt.job.cost
+            seconds += first.seconds_overdue(now) + attempt.size * attempt.job.cost.seconds
         return seconds
 
     # --- for jobs that wait
@@ -106,7 +106,8 @@ class Recalls:
         self._long_due = now + LONG_PAUSE
         poorest = self._shares.poorest(asking)
         n_workers = len(self._ledger.crew.workers)
-        wanted = poorest.n_waiting(n_workers) - self._n_asked(self._ledger.recallable.values(), now)
+        wanted = poorest.items.n_waiting(n_workers)
+        wanted -= self._n_asked(self._ledger.recallable.values(), now)
         had: dict[Job, float] = {}  # by jobs, without what is called back
         for first in self._long_chunks(poorest, now):
             if wanted <= 0:

@@ -21,6 +21,9 @@ ignored by their number.
 The parts, each with a file of its own::
 
     ledger      who has what: jobs, workers (crew), attempts
+    items       of one job: where each one is, and which go into the next chunk
+    cost        of one job: seconds and bytes per item, as measured
+    incidents   of one job: losses and moves of single items
     shares      whose turn it is, when several jobs want the workers
     assignment  who gets the next chunk
     recall      what is called back when workers are idle, or others have waited
@@ -107,12 +110,12 @@ class Scheduler:
     def completed(self, job: int) -> int:
         """Return how many items of the job have a result or have failed."""
         state = self._jobs.get(job)
-        return 0 if state is None else len(state.reorder.known)
+        return 0 if state is None else state.items.n_done
 
     def window(self, job: int) -> int:
         """Return how many items beyond those taken the job's input should be read ahead."""
         state = self._jobs.get(job)
-        return 0 if state is None else state.window(self._ledger.crew.strength)
+        return 0 if state is None else state.items.window(self._ledger.crew.strength)
 
     # --- what happens
 
@@ -124,22 +127,19 @@ class Scheduler:
                 self._items_done(event, now, commands)
             case ChunkSent(attempt=number, nbytes=nbytes):
                 if (attempt := self._attempts.get(number)) is not None:
-                    attempt.job.weigh(attempt.stop - attempt.start, nbytes)
+                    attempt.job.cost.weigh(attempt.stop - attempt.start, nbytes)
                 return commands
             case ResultsTaken(job=number, count=count):
                 if (job := self._jobs.get(number)) is not None:
-                    job.taken += count
+                    job.items.take(count)
             case InputOffered(job=number, count=count, last=last):
                 if (job := self._jobs.get(number)) is not None:
-                    if not job.is_pending:
-                        job.pending_since = now
-                    job.offered += count
-                    job.ended = job.ended or last
-                    if job.runs_here:
+                    job.items.offer(count, last, now)
+                    if job.items.runs_here:
                         self._ends.leave_to_caller(job, now, commands)
             case InputEnded(job=number):
                 if (job := self._jobs.get(number)) is not None:
-                    job.ended = True
+                    job.items.end()
                     self._delivery.finish_if_done(job, now, commands)
             case JobOpened(job=number, policy=policy):
                 if not self._jobs:
@@ -182,11 +182,11 @@ class Scheduler:
         start = attempt.position
         self._ledger.advance(attempt, count, event.seconds, now)
         worker.is_stuck = False
-        job.measure(count, event.seconds, event.nbytes)
-        job.largest_returned = max(job.largest_returned, attempt.position - attempt.start)
+        returned = attempt.position - attempt.start
+        job.cost.measure(count, event.seconds, event.nbytes, returned)
         if attempt.size == 0:
             self._ledger.end(attempt, now)
-        job.forget_troubles(start, start + count)
+        job.incidents.forget(start, start + count)
         self._delivery.deliver(job, start, count, event.payload, commands)
         if attempt.is_shadow or job.shadows:
             stop = start + count
@@ -210,11 +210,10 @@ class Scheduler:
                 worker.paused_until = now + (SHORT_PAUSE if is_ours else STUCK_PAUSE)
         rest = (stop, attempt.stop)
         self._ledger.shorten(attempt, stop)
-        self._ledger.recallable.pop(attempt.number, None)  # it keeps only what has begun
         if attempt.size == 0:
             self._ledger.end(attempt, now)
         if not attempt.is_shadow:
-            attempt.job.put_back(*rest, suspect=attempt.is_suspect)
+            attempt.job.items.put_back(*rest, suspect=attempt.is_suspect)
 
     def _hear_echo(self, number: int, now: float) -> None:
         if (worker := self._ledger.crew.echo(number)) is not None:

@@ -120,10 +120,10 @@ class Watch:
         if not job.policy.duplicate or attempt.is_shadow:
             return
         if may_run:
-            moves = job.moves.get(attempt.position, 0) + 1
-            if moves > 1 and not may_try_again(moves - 1, job.policy):
+            moves = job.incidents.moves.get(attempt.position, 0)
+            if moves and not may_try_again(moves, job.policy):
                 return
-            job.moves[attempt.position] = moves
+            job.incidents.count_move(attempt.position)
         self._ledger.shadow(attempt)
         start, stop, suspect = attempt.position, attempt.stop, attempt.is_suspect
         self._ledger.put_back(job, start, stop, suspect, doubtful=True)
@@ -163,7 +163,7 @@ class Watch:
             return
         ripe: list[Attempt] = []
         for job in self._ledger.jobs.values():
-            after = straggling_after(job.median) if job.policy.duplicate else None
+            after = straggling_after(job.cost.median) if job.policy.duplicate else None
             if after is None:
                 continue
             for attempt in job.attempts.values():
@@ -180,18 +180,19 @@ class Watch:
             if not idle or not job.takes_worker(idle[0].name):
                 continue
             start, stop = attempt.position, attempt.stop
-            job.copied.add(start, stop)
+            job.incidents.count_copy(start, stop)
             self._ledger.shadow(attempt)
             commands.append(self._ledger.begin(idle.pop(0), job, start, stop, now))
         self._copies_due = None if soonest is None else max(soonest, now + PAUSE)
 
     def _may_copy(self, job: Job, attempt: Attempt) -> bool:
+        incidents = job.incidents
         worker = self._ledger.crew.workers[attempt.worker]
         return (
             attempt.size == 1
             and not attempt.is_shadow
             and not worker.is_silent
             and worker.first is attempt
-            and attempt.position not in job.losses  # it may be guilty: one worker at a time
-            and attempt.position not in job.copied
+            and attempt.position not in incidents.losses  # it may be guilty: one worker at a time
+            and attempt.position not in incidents.copied
         )

@@ -71,9 +71,10 @@ class ForgetsTheRest(Scheduler):
     def _rest_returned(self, event, now):
         attempt = self._attempts.get(event.attempt)
         if attempt is not None:
-            put_back, attempt.job.put_back = attempt.job.put_back, lambda *_, **__: None
+            items = attempt.job.items
+            put_back, items.put_back = items.put_back, lambda *_, **__: None
             super()._rest_returned(event, now)
-            attempt.job.put_back = put_back
+            items.put_back = put_back
 
 
 class RunsTheRestTwice(Scheduler):
@@ -81,7 +82,7 @@ class RunsTheRestTwice(Scheduler):
         attempt = self._attempts.get(event.attempt)
         super()._rest_returned(event, now)
         if attempt is not None and attempt.stop > attempt.position:
-            attempt.job.put_back(attempt.position, attempt.stop)
+            attempt.job.items.put_back(attempt.position, attempt.stop)
 
 
 class BelievesLateAnswers(Scheduler):
@@ -113,13 +114,13 @@ class DeliversTheLoserToo(Delivery):
     """Delivers what a copy says though the original has said it."""
 
     def deliver(self, job, index, count, payload, commands):
-        known = job.reorder.known
+        known = job.items.results.known
         if not known.missing(index, index + count):
             commands.append(do.Deliver(job.number, index, count, payload))
         super().deliver(job, index, count, payload, commands)
 
     def drop_twins(self, job, start, stop, now, commands, is_shadow=True):
-        job.drop_waiting(start, stop)  # and does not cancel them
+        job.items.drop_waiting(start, stop)  # and does not cancel them
 
 
 class DeliversOutOfOrder(Scheduler):
@@ -138,9 +139,9 @@ class DeliversTheWrongItem(Delivery):
 
 class FinishesEarly(Delivery):
     def finish_if_done(self, job, now, commands):
-        job.reorder.released += 1
+        job.items.results.released += 1
         super().finish_if_done(job, now, commands)
-        job.reorder.released -= 1
+        job.items.results.released -= 1
 
 
 class KeepsAttemptsOfAClosedJob(Delivery):
@@ -187,7 +188,8 @@ class FillsWorkersUp(Crew):
 class IgnoresMaxAhead(Scheduler):
     def handle(self, event, now):
         for job in self._jobs.values():
-            job.admitted = lambda n, job=job: job.offered - job.next_index
+            items = job.items
+            items.admitted = lambda n, items=items: items.offered - items.next_index
         return super().handle(event, now)
 
 
@@ -195,7 +197,9 @@ class NeverWakes(Assignment):
     """Loses the head for good when a bound is reached."""
 
     def look(self, now, commands):
-        if not any(job.next_index - job.taken >= 3 for job in self._ledger.jobs.values()):
+        if not any(
+            job.items.next_index - job.items.taken >= 3 for job in self._ledger.jobs.values()
+        ):
             super().look(now, commands)
 
 
@@ -210,7 +214,7 @@ class NeverCopies(Watch):
 class CopiesAgainAndAgain(Watch):
     def _may_copy(self, job, attempt):
         attempt.is_shadow, shadow = False, attempt.is_shadow
-        job.copied.clear()
+        job.incidents.copied.clear()
         may = super()._may_copy(job, attempt)
         attempt.is_shadow = shadow
         return may
