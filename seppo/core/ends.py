@@ -9,7 +9,6 @@ workers, the function is at fault and nothing of it runs in a process that is de
 from __future__ import annotations
 
 from seppo.core.commands import Command, FailJob, LostItem, RunHere
-from seppo.core.delivery import Delivery
 from seppo.core.job import Job
 from seppo.core.ledger import Ledger
 from seppo.core.losses import Losses
@@ -22,15 +21,13 @@ class Ends:
 
     Args:
         ledger: Who has what.
-        delivery: How results go out.
         losses: Which workers were lost.
         grace: Seconds without any worker before jobs fail.
     """
 
-    def __init__(self, ledger: Ledger, delivery: Delivery, losses: Losses, grace: float) -> None:
+    def __init__(self, ledger: Ledger, losses: Losses, grace: float) -> None:
         self.grace = grace
         self._ledger = ledger
-        self._delivery = delivery
         self._losses = losses
 
     def deadline(self, job: Job) -> float | None:
@@ -67,7 +64,7 @@ class Ends:
         undone = items.offered - items.n_done if items.ended else None
         losses = tuple(self._losses.lines)
         commands.append(FailJob(job.number, items.results.released, undone, losses, timed_out))
-        self._delivery.close(job.number, now, commands)
+        self._ledger.close(job.number, now, commands)
 
     def leave_to_caller(self, job: Job, now: float, commands: list[Command]) -> None:
         """Give up what may have killed a worker, and leave the rest to the caller."""
@@ -77,10 +74,10 @@ class Ends:
         for start, stop in list(items.suspects):
             for index in range(start, stop):
                 lost = LostItem(worker, reason, max(1, job.incidents.give_up(index)))
-                self._delivery.deliver(job, index, 1, lost, commands)
+                self._ledger.deliver(job, index, 1, lost, commands)
         for start, stop in items.missing(0, items.offered):
-            self._delivery.deliver(job, start, stop - start, RunHere(losses), commands)
+            self._ledger.deliver(job, start, stop - start, RunHere(losses), commands)
         for attempt in list(job.attempts.values()):
             commands.append(self._ledger.cancel(attempt, now))
         items.leave_to_caller()
-        self._delivery.finish_if_done(job, now, commands)
+        self._ledger.finish_if_done(job, now, commands)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from seppo.core.commands import CancelAttempt, Command, SendChunk
+from seppo.core.commands import CancelAttempt, Command, Deliver, FinishJob, SendChunk
 from seppo.core.cost import Cost
 from seppo.core.crew import Crew, Worker
 from seppo.core.events import Policy
@@ -43,15 +43,20 @@ class Ledger:
         cost = None if known is None else known.carried_over()
         self.jobs[number] = Job(number, policy, now, cost)
 
-    def close(self, number: int) -> Job | None:
-        """Forget a job and return it; remember what it has learned."""
+    def close(self, number: int, now: float, commands: list[Command]) -> None:
+        """End a job; its workers drop what they have of it, and its cost is remembered."""
         job = self.jobs.pop(number, None)
-        if job is not None and job.policy.likeness is not None and job.cost.is_known:
-            self._costs.pop(job.policy.likeness, None)
-            self._costs[job.policy.likeness] = job.cost.carried_over()
+        if job is None:
+            return
+        if (likeness := job.policy.likeness) is not None and job.cost.is_known:
+            self._costs.pop(likeness, None)
+            self._costs[likeness] = job.cost.carried_over()
             if len(self._costs) > LIKENESSES:
                 self._costs.popitem(last=False)
-        return job
+        for attempt in list(job.attempts.values()):
+            commands.append(self.cancel(attempt, now))
+
+    # --- attempts
 
     def begin(
         self, worker: Worker, job: Job, start: int, stop: int, now: float, suspect: bool = False
@@ -106,6 +111,48 @@ class Ledger:
         if (worker := self.crew.workers.get(attempt.worker)) is not None:
             worker.interrupted_at = now
         return CancelAttempt(attempt.worker, attempt.number)
+
+    # --- results
+
+    def deliver(
+        self, job: Job, index: int, count: int, payload: object, commands: list[Command]
+    ) -> None:
+        """Deliver what is new of these results, and all that waited for it."""
+        for part in job.items.deliver(index, count, payload):
+            commands.append(Deliver(job.number, part.index, part.count, part.payload, part.offset))
+
+    def drop_twins(
+        self,
+        job: Job,
+        start: int,
+        stop: int,
+        now: float,
+        commands: list[Command],
+        is_shadow: bool = True,
+    ) -> None:
+        """The first answer has won: nobody else need work for these items.
+
+        Args:
+            job: Whose items.
+            start: The first item.
+            stop: Behind the last one.
+            now: The time.
+            commands: What to do besides.
+            is_shadow: Whether a shadow may have answered. Else only shadows can have
+                these items, too, and there are few: any other attempt has its own.
+        """
+        job.items.drop_waiting(start, stop)
+        others = job.attempts if is_shadow else job.shadows
+        for attempt in list(others.values()):
+            overlaps = attempt.position < stop and start < attempt.stop
+            if overlaps and job.items.is_known(attempt.position, attempt.stop):
+                commands.append(self.cancel(attempt, now))
+
+    def finish_if_done(self, job: Job, now: float, commands: list[Command]) -> None:
+        """Finish the job with its last result."""
+        if job.items.is_finished and job.number in self.jobs:
+            commands.append(FinishJob(job.number))
+            self.close(job.number, now, commands)
 
     # --- shadows
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from seppo.core.commands import Command, LostItem
-from seppo.core.delivery import Delivery
 from seppo.core.events import WorkerLost
 from seppo.core.job import Attempt, Job
 from seppo.core.ledger import Ledger
@@ -25,10 +24,9 @@ class Losses:
         lines: One line for each lost worker, oldest first; the last ``LOSSES_TOLD``.
     """
 
-    def __init__(self, ledger: Ledger, delivery: Delivery) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self.lines: list[str] = []
         self._ledger = ledger
-        self._delivery = delivery
 
     def worker_lost(self, event: WorkerLost, now: float, commands: list[Command]) -> None:
         """Forget a worker, and give everything that it held another place."""
@@ -102,6 +100,6 @@ class Losses:
     ) -> None:
         if job.items.is_known(index, index + 1):
             return
-        self._delivery.deliver(job, index, 1, lost, commands)
-        self._delivery.drop_twins(job, index, index + 1, now, commands)
-        self._delivery.finish_if_done(job, now, commands)
+        self._ledger.deliver(job, index, 1, lost, commands)
+        self._ledger.drop_twins(job, index, index + 1, now, commands)
+        self._ledger.finish_if_done(job, now, commands)

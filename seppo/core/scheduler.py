@@ -20,7 +20,7 @@ ignored by their number.
 
 The parts, each with a file of its own::
 
-    ledger      who has what: jobs, workers (crew), attempts
+    ledger      who has what: jobs, workers (crew), attempts; results out, each once
     items       of one job: where each one is, and which go into the next chunk
     cost        of one job: seconds and bytes per item, as measured
     incidents   of one job: losses and moves of single items
@@ -29,7 +29,6 @@ The parts, each with a file of its own::
     recall      what is called back when workers are idle, or others have waited
     watch       silent workers and stragglers, and what is copied
     losses      a worker is lost: who is to blame (decided in recovery), what runs again
-    delivery    results out, each once, and the end of a job
     ends        no worker left, no time left
 
 The scheduler refuses to know what an item is, how it travels, and what a worker is made of.
@@ -39,7 +38,6 @@ from __future__ import annotations
 
 from seppo.core.assignment import Assignment
 from seppo.core.commands import Command
-from seppo.core.delivery import Delivery
 from seppo.core.ends import Ends
 from seppo.core.events import (
     ChunkSent,
@@ -85,9 +83,8 @@ class Scheduler:
         self._assignment = Assignment(self._ledger, self._shares)
         self._recall = Recalls(self._ledger, self._shares)
         self._watch = Watch(self._ledger, self._recall)
-        self._delivery = Delivery(self._ledger)
-        self._losses = Losses(self._ledger, self._delivery)
-        self._ends = Ends(self._ledger, self._delivery, self._losses, grace)
+        self._losses = Losses(self._ledger)
+        self._ends = Ends(self._ledger, self._losses, grace)
 
     # --- what the outside may ask
 
@@ -140,13 +137,13 @@ class Scheduler:
             case InputEnded(job=number):
                 if (job := self._jobs.get(number)) is not None:
                     job.items.end()
-                    self._delivery.finish_if_done(job, now, commands)
+                    self._ledger.finish_if_done(job, now, commands)
             case JobOpened(job=number, policy=policy):
                 if not self._jobs:
                     self._losses.lines.clear()
                 self._ledger.open(number, policy, now)
             case JobClosed(job=number):
-                self._delivery.close(number, now, commands)
+                self._ledger.close(number, now, commands)
             case RestReturned():
                 self._rest_returned(event, now)
             case WorkerJoined(worker=name):
@@ -187,11 +184,11 @@ class Scheduler:
         if attempt.size == 0:
             self._ledger.end(attempt, now)
         job.incidents.forget(start, start + count)
-        self._delivery.deliver(job, start, count, event.payload, commands)
+        self._ledger.deliver(job, start, count, event.payload, commands)
         if attempt.is_shadow or job.shadows:
             stop = start + count
-            self._delivery.drop_twins(job, start, stop, now, commands, attempt.is_shadow)
-        self._delivery.finish_if_done(job, now, commands)
+            self._ledger.drop_twins(job, start, stop, now, commands, attempt.is_shadow)
+        self._ledger.finish_if_done(job, now, commands)
 
     def _rest_returned(self, event: RestReturned, now: float) -> None:
         attempt = self._attempts.get(event.attempt)

@@ -10,8 +10,8 @@ from simulated import SimulationError
 from seppo.core import commands as do
 from seppo.core.assignment import Assignment
 from seppo.core.crew import Crew
-from seppo.core.delivery import Delivery
 from seppo.core.events import ItemsDone, WorkerLost
+from seppo.core.ledger import Ledger
 from seppo.core.losses import Losses
 from seppo.core.recovery import Fate
 from seppo.core.scheduler import Scheduler
@@ -110,7 +110,7 @@ class DeliversTwiceUnordered(DeliversTwice):
         return (Scheduler if ordered else DeliversTwice).handle(self, event, now)
 
 
-class DeliversTheLoserToo(Delivery):
+class DeliversTheLoserToo(Ledger):
     """Delivers what a copy says though the original has said it."""
 
     def deliver(self, job, index, count, payload, commands):
@@ -130,27 +130,27 @@ class DeliversOutOfOrder(Scheduler):
         return deliveries[::-1] + [c for c in commands if not isinstance(c, do.Deliver)]
 
 
-class DeliversTheWrongItem(Delivery):
+class DeliversTheWrongItem(Ledger):
     def deliver(self, job, index, count, payload, commands):
         if isinstance(payload, range):
             payload = range(1 << 40, 1 << 41)
         super().deliver(job, index, count, payload, commands)
 
 
-class FinishesEarly(Delivery):
+class FinishesEarly(Ledger):
     def finish_if_done(self, job, now, commands):
         job.items.results.released += 1
         super().finish_if_done(job, now, commands)
         job.items.results.released -= 1
 
 
-class KeepsAttemptsOfAClosedJob(Delivery):
+class KeepsAttemptsOfAClosedJob(Ledger):
     def close(self, number, now, commands):
-        attempts = dict(self._ledger.attempts)
-        is_open = number in self._ledger.jobs
+        attempts = dict(self.attempts)
+        is_open = number in self.jobs
         super().close(number, now, commands)
         if is_open:
-            self._ledger.attempts.update(attempts)
+            self.attempts.update(attempts)
 
 
 # --- handing out
@@ -282,11 +282,11 @@ MUTANTS = {  # what the simulation says about them
     BelievesLateAnswers: "delivers results of other items",
     DeliversTwice: "is out of order",
     DeliversTwiceUnordered: "delivers an item twice",
-    with_part("_delivery", DeliversTheLoserToo): ("is out of order", "delivers an item twice"),
+    with_part("_ledger", DeliversTheLoserToo): ("is out of order", "delivers an item twice"),
     DeliversOutOfOrder: "is out of order",
-    with_part("_delivery", DeliversTheWrongItem): "delivers results of other items",
-    with_part("_delivery", FinishesEarly): "finished with",
-    with_part("_delivery", KeepsAttemptsOfAClosedJob): "still counted as under way",
+    with_part("_ledger", DeliversTheWrongItem): "delivers results of other items",
+    with_part("_ledger", FinishesEarly): "finished with",
+    with_part("_ledger", KeepsAttemptsOfAClosedJob): "still counted as under way",
     SendsToTheDead: "is for a worker that is not there",
     with_crew(SendsToTheDraining): "is for a worker that drains",
     with_crew(FillsWorkersUp): "holds more than two chunks",
