@@ -69,8 +69,7 @@ class Ledger:
         job.begin(attempt)
         if worker.attempts or stop - start > 1:
             self.recallable[number] = attempt
-        worker.attempts[number] = attempt
-        self.crew.place(worker)
+        self.crew.give(worker, attempt)
         timeout = job.policy.task_timeout
         return SendChunk(worker.name, number, job.number, start, stop, timeout, suspect)
 
@@ -95,21 +94,14 @@ class Ledger:
         del self.attempts[number]
         self.recallable.pop(number, None)
         attempt.job.end(attempt)
-        worker = self.crew.workers.get(attempt.worker)
-        if worker is None:
-            return
-        was_first = worker.first is attempt
-        del worker.attempts[number]
-        if was_first and (following := worker.first) is not None:
-            following.move_up(now)
-        self.crew.ended(worker, number)
-        self.crew.place(worker)
+        if (worker := self.crew.workers.get(attempt.worker)) is not None:
+            self.crew.take(worker, attempt, now)
 
     def cancel(self, attempt: Attempt, now: float) -> Command:
         """End an attempt whose answers are not wanted, and return the command for that."""
         self.end(attempt, now)
         if (worker := self.crew.workers.get(attempt.worker)) is not None:
-            worker.interrupted_at = now
+            worker.interrupt(now)
         return CancelAttempt(attempt.worker, attempt.number)
 
     # --- results

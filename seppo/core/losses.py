@@ -28,6 +28,10 @@ class Losses:
         self.lines: list[str] = []
         self._ledger = ledger
 
+    def forget(self) -> None:
+        """Forget the lines: the next job begins with none."""
+        self.lines.clear()
+
     def worker_lost(self, event: WorkerLost, now: float, commands: list[Command]) -> None:
         """Forget a worker, and give everything that it held another place."""
         worker = self._ledger.crew.lose(event.worker, now)

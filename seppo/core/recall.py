@@ -45,9 +45,7 @@ class Recalls:
     def ask(self, attempt: Attempt, now: float) -> Command:
         """Return the command that asks for what has not begun of an attempt."""
         attempt.recall(now)
-        worker = self._ledger.crew.workers[attempt.worker]
-        if worker.asked_at is None:
-            worker.asked_at, worker.asked_about = now, attempt.number
+        self._ledger.crew.workers[attempt.worker].ask(attempt.number, now)
         return RecallChunk(attempt.worker, attempt.number)
 
     def _n_asked(self, attempts: Iterable[Attempt], now: float) -> int:
@@ -64,9 +62,9 @@ class Recalls:
         if not crew.idle or not recallable:
             self._idle_due = None
             return
-        if self._idle_due is not None and now < self._idle_due and not crew.is_news:
+        is_news = crew.take_news()
+        if self._idle_due is not None and now < self._idle_due and not is_news:
             return
-        crew.is_news = False
         self._idle_due = None
         wanted = sum(worker.paused_until <= now for worker in crew.idle.values())
         wanted -= self._n_asked(recallable.values(), now)

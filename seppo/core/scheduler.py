@@ -38,6 +38,7 @@ from __future__ import annotations
 
 from seppo.core.assignment import Assignment
 from seppo.core.commands import Command
+from seppo.core.crew import STUCK_PAUSE
 from seppo.core.ends import Ends
 from seppo.core.events import (
     ChunkSent,
@@ -62,8 +63,6 @@ from seppo.core.shares import Shares
 from seppo.core.watch import Watch
 
 GRACE = 20.0  # seconds without any worker before jobs fail
-SHORT_PAUSE = 0.05  # seconds; the same while the worker is interrupting an item of ours
-STUCK_PAUSE = 1.0  # seconds without a new chunk for a worker that returned one untouched
 
 
 class Scheduler:
@@ -140,7 +139,7 @@ class Scheduler:
                     self._ledger.finish_if_done(job, now, commands)
             case JobOpened(job=number, policy=policy):
                 if not self._jobs:
-                    self._losses.lines.clear()
+                    self._losses.forget()
                 self._ledger.open(number, policy, now)
             case JobClosed(job=number):
                 self._ledger.close(number, now, commands)
@@ -178,7 +177,7 @@ class Scheduler:
             return
         start = attempt.position
         self._ledger.advance(attempt, count, event.seconds, now)
-        worker.is_stuck = False
+        worker.move_on()
         returned = attempt.position - attempt.start
         job.cost.measure(count, event.seconds, event.nbytes, returned)
         if attempt.size == 0:
@@ -199,12 +198,7 @@ class Scheduler:
         self._ledger.heard(worker, now)
         stop = min(max(attempt.start + event.kept, attempt.position), attempt.stop)
         if attempt.recalled_at is None or now - attempt.progress_at >= STUCK_PAUSE:
-            if stop > attempt.start:
-                worker.is_stuck = True
-            elif len(worker.attempts) == 1:
-                # Inside an item of another client, or of ours that is being interrupted.
-                is_ours = now - worker.interrupted_at < STUCK_PAUSE
-                worker.paused_until = now + (SHORT_PAUSE if is_ours else STUCK_PAUSE)
+            worker.give_back(now, is_untouched=stop <= attempt.start)
         rest = (stop, attempt.stop)
         self._ledger.shorten(attempt, stop)
         if attempt.size == 0:

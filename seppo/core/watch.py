@@ -136,7 +136,7 @@ class Watch:
         silent_since = worker.asked_at if worker.asked_at is not None else now
         due = silent_since + kill_after(worker.n_kills)
         if now >= due:
-            worker.n_kills += 1
+            worker.count_kill()
             first = worker.first
             assert first is not None
             commands.append(KillWorker(worker.name, first.number))

@@ -35,7 +35,7 @@ def audit_places(scheduler: Scheduler, fail: Callable[[str], NoReturn]) -> None:
 
 
 def audit_books(scheduler: Scheduler, fail: Callable[[str], NoReturn]) -> None:
-    """The counts of each job agree with its items and attempts."""
+    """The counts of each job and worker agree with what it has."""
     for number, job in scheduler._jobs.items():
         items, attempts = job.items, job.attempts
         if not items.taken <= items.results.released <= items.next_index <= items.offered:
@@ -53,6 +53,11 @@ def audit_books(scheduler: Scheduler, fail: Callable[[str], NoReturn]) -> None:
             fail(f"job {number} counts {job.chunks_at} instead of {dict(at)}")
         if (job.cost.seconds_per_item is None) != (job.cost.largest_returned == 0):
             fail(f"the cost of job {number} is half known")
+    for worker in scheduler._workers.values():
+        if worker.is_silent and worker.asked_at is None:
+            fail(f"worker {worker.name} is silent, and no answer is due")
+        if worker.echoes and not worker.is_silent:
+            fail(f"worker {worker.name} has echoes, and is not silent")
 
 
 def audit_copies(
