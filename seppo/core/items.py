@@ -122,14 +122,15 @@ class Items:
         Items that are run again are always admitted, so a lost head cannot lock up; and
         one item for each worker always has room, however heavy.
         """
-        ahead = self.next_index - self.taken
-        room = min(self.offered - self.next_index, self._policy.max_ahead - ahead)
+        policy, next_index = self._policy, self.next_index
+        room = min(self.offered - next_index, policy.max_ahead - (next_index - self.taken))
         weight = self._weight
         if room > 0 and weight > 0:
             known = len(self.results.known)
-            held = (known - self.taken) * self._cost.bytes_out + (self.next_index - known) * weight
-            limit = max(self._policy.max_ahead_bytes, self._share_of(n_workers) * weight)
-            room = min(room, int((limit - held) / weight + ROUNDING))
+            held = (known - self.taken) * self._cost.bytes_out + (next_index - known) * weight
+            if held + room * weight > policy.max_ahead_bytes:
+                limit = max(policy.max_ahead_bytes, self._share_of(n_workers) * weight)
+                room = min(room, int((limit - held) / weight + ROUNDING))
         return max(room, 0)
 
     @property
