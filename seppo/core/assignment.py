@@ -1,10 +1,10 @@
-"""Handing out chunks: which worker gets what next, and whose turn it is.
+"""Assignment of chunks to workers: which worker gets the next chunk, and of which job.
 
 Idle workers come first, the longest waiting before the others. A second chunk is kept at a
 worker whose items are so short that it would have to wait for a new one. Each chunk is of
-the job whose turn it is (``shares``), the second one, too: a worker need never become idle
+the job whose turn it is (``shares``), the second one too, so that no worker becomes idle
 while jobs with short items have work. A job that is full (its consumer does not read)
-leaves its turn to others.
+loses its turn to others.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Assignment:
         n_workers = self._ledger.crew.strength
         idle = list(self._ledger.crew.idle.values())
         if any(job.is_troubled for job in ready):
-            # Of those that wait some may be frozen, too: first whoever was heard last.
+            # Some idle workers may be frozen, too: begin with the one that was heard last.
             idle.sort(key=lambda worker: -worker.heard_at)
         for worker in idle:
             if worker.paused_until > now:
@@ -52,7 +52,7 @@ class Assignment:
                 continue
             job = self._shares.next_for(worker.name, ready)
             if job is None:
-                break  # idle workers are alike: no other fits either
+                break  # idle workers are alike: no other one fits
             self._send(worker, job, now, commands)
             if not job.items.has_work(n_workers):
                 ready.remove(job)
@@ -69,7 +69,7 @@ class Assignment:
             if job is None:
                 continue
             if not job.may_wait:
-                return  # it takes the next worker that is idle
+                return  # it waits for the next idle worker
             self._send(worker, job, now, commands)
             if not job.items.has_certain_work(n_workers):
                 certain.remove(job)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from seppo.core.recovery import weighted_median
 
 PREFETCH_SECONDS = 0.05  # no second chunk at a worker whose items take longer than this
-UNKNOWN_SECONDS = 0.001  # seconds; what an item is reckoned to take before the first is done
-UNKNOWN_CHARGE = 1.0  # seconds, for a chunk of such items: what runs longer tells by then
+UNKNOWN_SECONDS = 0.001  # seconds; estimate for an item before the first is done
+UNKNOWN_CHARGE = 1.0  # seconds, for a chunk of such items; by then a longer one has shown itself
 EVIDENCE_SECONDS = 0.001  # seconds; a sample that took less counts less
 RECENT = 0.5  # weight of the newest chunk in the running mean of costs
 SAMPLES = 64  # the newest chunks, of which the median cost of an item is taken
@@ -75,7 +75,7 @@ class Cost:
 
     @property
     def seconds(self) -> float:
-        """Seconds that an item is reckoned to take."""
+        """Estimated seconds of an item."""
         return UNKNOWN_SECONDS if self.seconds_per_item is None else self.seconds_per_item
 
     @property

@@ -1,4 +1,4 @@
-"""The workers: who is there, who can take a chunk, and who has fallen silent.
+"""Connected workers: which of them are idle, busy, draining or silent.
 
     joined --> idle --SendChunk--> half --SendChunk--> full        (one chunk, two chunks)
                 ^                   |                   |

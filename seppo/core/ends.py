@@ -1,9 +1,9 @@
-"""Ends that nobody wished for: no worker is left, or the time is up.
+"""Failure of jobs: no worker is left, or the time is up.
 
-When all workers are gone, a job waits for ``grace`` seconds for another one. Then it fails;
-or, if the caller asked for that, his process does the rest: only items that cannot have
-harmed a worker. Those that may have are given up; and when several items are known to kill
-workers, the function is at fault and nothing of it runs in a process that is dear.
+When all workers are gone, a job waits ``grace`` seconds for another one. Then it fails, or,
+if the caller asked for that, the caller's process runs the rest: only items that cannot have
+killed a worker. Items that may have are given up. When several items are known to kill
+workers, the function is at fault, and the caller's process runs none of its items.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GUILTY = 2  # items that each lost every worker allowed: then it is not the item
 
 
 class Ends:
-    """Ends jobs that cannot go on.
+    """Decides which jobs end before they are done.
 
     Args:
         ledger: Who has what.
@@ -67,7 +67,7 @@ class Ends:
         self._ledger.close(job.number, now, commands)
 
     def leave_to_caller(self, job: Job, now: float, commands: list[Command]) -> None:
-        """Give up what may have killed a worker, and leave the rest to the caller."""
+        """Give up items that may have killed a worker, and leave the others to the caller."""
         items = job.items
         losses = tuple(self._losses.lines)
         worker, _, reason = losses[-1].partition(": ") if losses else ("", "", "")

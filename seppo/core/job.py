@@ -50,7 +50,7 @@ class Attempt:
         self.stop = stop
 
     def move_up(self, now: float) -> None:
-        """Take note that it is the first one of its worker now, and begins."""
+        """Take note that it is now the first one of its worker, and begins."""
         self.progress_at = max(self.progress_at, now)
 
     def recall(self, now: float) -> None:
@@ -71,7 +71,7 @@ class Attempt:
         return waited if self.size > 1 else 0.0
 
     def seconds_overdue(self, now: float) -> float:
-        """Return for how long the chunk has run beyond what was reckoned."""
+        """Return for how long the chunk has run beyond its estimated time."""
         return max(0.0, now - self.progress_at - self.size * self.job.cost.seconds)
 
 

@@ -1,4 +1,4 @@
-"""Who has what: jobs, workers, and the attempts between them.
+"""The ledger of jobs, workers, and attempts: which worker has which items, and results out.
 
 An attempt *begins* with the ``SendChunk`` that is returned for it, and *ends* once. In
 between it may become a *shadow*: its items get another place, because it straggles or its

@@ -1,7 +1,7 @@
-"""A worker is lost: what it held goes elsewhere, and what killed it is found.
+"""Lost workers: their items are sent again, run alone, or given up.
 
-``recovery.judge`` decides; here it is carried out. An item that lost ``1 +
-retries_on_loss`` workers is delivered as a ``LostItem``, and all others are finished.
+``recovery.judge`` decides, and ``Losses`` carries it out. An item that lost ``1 +
+retries_on_loss`` workers is delivered as a ``LostItem``; all other items are finished.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Losses:
             self._settle(attempt, piece.start, piece.stop, piece.fate, lost, now, commands)
 
     def _is_mishap_too_many(self, attempt: Attempt) -> bool:
-        """Count a loss with nothing running; return whether it is one too many by chance.
+        """Count a loss with nothing running; return whether there were too many for chance.
 
-        What kills workers while its function is unpacked, say, is never caught in the act.
+        A function that kills workers while it is unpacked, say, is never seen running.
         """
         return attempt.job.incidents.count_mishap(attempt.position) > MISHAPS
 
@@ -72,14 +72,14 @@ class Losses:
         now: float,
         commands: list[Command],
     ) -> None:
-        """Do with items of a lost worker what was decided."""
+        """Carry out the fate of items of a lost worker."""
         job = attempt.job
         if fate is Fate.TIMED_OUT or fate is Fate.BEGUN:
             for index in range(start, stop):
                 tries = job.incidents.give_up(index) + 1
                 self._give_up(job, index, replace(lost, tries=tries), now, commands)
         elif attempt.is_shadow:
-            pass  # somebody else runs the items, and counts: see ``watch``
+            pass  # another attempt runs the items, and counts: see ``watch``
         elif fate is Fate.TRIED:
             for index in range(start, stop):
                 self._blame(job, index, lost, now, commands)
@@ -89,7 +89,7 @@ class Losses:
     def _blame(
         self, job: Job, index: int, lost: LostItem, now: float, commands: list[Command]
     ) -> None:
-        """The item was running when its worker was lost: count it, and give up in time."""
+        """Count the loss of an item that was running; give it up after too many."""
         if job.items.is_known(index, index + 1):
             return
         tries = job.incidents.count_loss(index)

@@ -1,8 +1,8 @@
-"""Calling back chunks that others could begin sooner.
+"""Recalls: which chunks are called back because another worker could begin them sooner.
 
-When workers are idle and nothing waits, from those that are furthest behind, one for each
-idle worker. When other jobs' items wait, and have had less of the workers' time, only what
-has turned out long: of ordinary chunks the next worker is free within ``TARGET_SECONDS``.
+While workers are idle and nothing waits: one chunk for each idle worker, from those that are
+furthest behind. While items of a job wait that has had less of the workers' time: only chunks
+that turned out long, since an ordinary one ends within ``TARGET_SECONDS`` anyway.
 """
 
 from __future__ import annotations

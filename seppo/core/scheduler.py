@@ -1,4 +1,4 @@
-"""The scheduler: who runs what, decided without doing anything.
+"""The scheduler: which worker runs which items, as pure decisions.
 
 ``handle(event, now)`` takes what happened and returns what to do; ``next_deadline()``
 says when to come again if nothing happens. The caller executes the commands; when one
@@ -20,16 +20,16 @@ ignored by their number.
 
 The parts, each with a file of its own::
 
-    ledger      who has what: jobs, workers (crew), attempts; results out, each once
+    ledger      jobs, workers (crew) and attempts: who has what; results out, each once
     items       of one job: where each one is, and which go into the next chunk
     cost        of one job: seconds and bytes per item, as measured
     incidents   of one job: losses and moves of single items
-    shares      whose turn it is, when several jobs want the workers
-    assignment  who gets the next chunk
-    recall      what is called back when workers are idle, or others have waited
-    watch       silent workers and stragglers, and what is copied
-    losses      a worker is lost: who is to blame (decided in recovery), what runs again
-    ends        no worker left, no time left
+    shares      which job is next, when several want the workers
+    assignment  which worker gets the next chunk
+    recall      which chunks are called back for idle workers, or for jobs that wait
+    watch       silent workers and stragglers, and copies of their items
+    losses      lost workers: which item is to blame (decided in recovery), what runs again
+    ends        jobs that fail: no worker is left, or no time
 
 The scheduler refuses to know what an item is, how it travels, and what a worker is made of.
 """
