@@ -211,7 +211,8 @@ class SetupError(SeppoError, RuntimeError):
 
     Args:
         worker: The worker's name.
-        what: What failed: ``"the initializer"``, or a file that the map depends on.
+        what: What failed: ``"the initializer"``, unpickling the function, or a file that the
+            map depends on.
         reason: How, as text.
     """
 

@@ -26,7 +26,8 @@ from seppo.trust.credentials import Credentials
 from seppo.trust.keyfile import key_path
 from seppo.trust.tls import is_loopback
 from seppo.version import PROTOCOL_VERSION, __version__
-from seppo.wire.messages import Welcome, from_frame
+from seppo.wire.codec import from_frame
+from seppo.wire.messages import Welcome
 from seppo.wire.stream import Stream
 
 ASKED_AT_ONCE = 32
@@ -133,7 +134,7 @@ def check_nameserver(
     where = f"{settings.ns_host}:{settings.ns_port}"
     what = f"name server at {where}"
     try:
-        entries = NameServer(settings, credentials).find(group)
+        entries, n_foreign = NameServer(settings, credentials).find_ours(group)
     except SecurityError as error:
         fix = "copy the folder of the key from the name server's machine; see 'seppo keys'"
         return Finding(what, False, str(error), fix), []
@@ -143,11 +144,18 @@ def check_nameserver(
             "it runs; is a firewall between here and there?"
         )
         return Finding(what, False, error.reason, fix), []
+    others = f", and {n_foreign} with other keys" if n_foreign else ""
     if not entries:
         whose = "" if group is None else f" of group {group!r}"
         fix = "start workers with 'seppo worker', with PYRO_NS_HOST set to the name server's host"
+        if n_foreign:
+            whose += f" with your key{others}"
+            fix += (
+                "; if those hosts are yours as well, copy the folder of the key from them: whoever "
+                "has a key runs code as everybody who uses it"
+            )
         return Finding(what, False, f"it answers, and knows no hosts{whose}", fix), []
-    return Finding(what, True, f"it knows {len(entries)} host(s)"), entries
+    return Finding(what, True, f"it knows {len(entries)} host(s){others}"), entries
 
 
 def check_host(credentials: Credentials, entry: Entry) -> list[Finding]:

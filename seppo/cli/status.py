@@ -26,9 +26,9 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "status",
         help="list the hosts and who uses them",
-        description="List the registered hosts: name, machine, pid, group, Python, and how many "
-        "workers each client can have there; then for each client its workers and what "
-        "they run.",
+        description="List the registered hosts that hold your key: name, machine, pid, group, "
+        "Python, and how many workers each client can have there; then for each client its "
+        "workers and what they run.",
     )
     parser.add_argument("--group", help="only the hosts of this group")
     parser.add_argument("--json", action="store_true", help="as one JSON document")
@@ -40,7 +40,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Ask the name server, then every supervisor, and print what they say."""
     settings = with_key_file(Settings.load(), arguments)
     credentials = Credentials(settings)
-    entries = NameServer(settings, credentials).find(arguments.group)
+    entries, n_foreign = NameServer(settings, credentials).find_ours(arguments.group)
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         rows = list(pool.map(lambda entry: _ask(credentials, entry, settings), entries))
     if arguments.json:
@@ -48,7 +48,8 @@ def execute(arguments: argparse.Namespace) -> int:
         return 0
     where = f"{settings.ns_host}:{settings.ns_port}"
     if not rows:
-        print(f"no hosts are registered at {where}; start some with 'seppo worker'")
+        others = f" of yours, and {n_foreign} with other keys" if n_foreign else ""
+        print(f"no hosts{others} are registered at {where}; start some with 'seppo worker'")
         return 0
     print(_table([COLUMNS, *([str(row[key]) for key in COLUMNS] for row in rows)]))
     held = [line for row in rows for line in _held(row)]

@@ -110,8 +110,25 @@ class FinishJob:
 
 
 @dataclass(frozen=True)
+class Unready:
+    """What ends workers before any item runs.
+
+    Attributes:
+        worker: The last of them.
+        what: What was done: the initializer, or the function was unpickled.
+        reason: How it ended.
+        tries: How many workers it has ended.
+    """
+
+    worker: str
+    what: str
+    reason: str
+    tries: int
+
+
+@dataclass(frozen=True)
 class FailJob:
-    """The job cannot go on: there is no worker left, or its time is up.
+    """The job cannot go on: there is no worker left or ever will be, or its time is up.
 
     Attributes:
         job: The job.
@@ -119,6 +136,7 @@ class FailJob:
         undone: Items without a result, or None while the input has not ended.
         losses: One line for each lost worker, oldest first.
         timed_out: Whether its time is up.
+        unready: What ends its workers before any item runs, if that is why.
     """
 
     job: int
@@ -126,6 +144,7 @@ class FailJob:
     undone: int | None
     losses: tuple[str, ...]
     timed_out: bool = False
+    unready: Unready | None = None
 
 
 Command = SendChunk | RecallChunk | CancelAttempt | KillWorker | Deliver | FinishJob | FailJob

@@ -8,7 +8,7 @@ workers, the function is at fault, and the caller's process runs none of its ite
 
 from __future__ import annotations
 
-from seppo.core.commands import Command, FailJob, LostItem, RunHere
+from seppo.core.commands import Command, LostItem, RunHere
 from seppo.core.job import Job
 from seppo.core.ledger import Ledger
 from seppo.core.losses import Losses
@@ -52,19 +52,12 @@ class Ends:
         """End the jobs whose time has come."""
         for job in list(self._ledger.jobs.values()):
             if job.deadline is not None and now >= job.deadline:
-                self._fail(job, now, commands, timed_out=True)
+                self._losses.fail(job, now, commands, timed_out=True)
             elif self._is_stranded(job) and now >= self._patience(job):
                 if job.policy.finishes_here and job.incidents.n_guilty < GUILTY:
                     self.leave_to_caller(job, now, commands)
                 else:
-                    self._fail(job, now, commands)
-
-    def _fail(self, job: Job, now: float, commands: list[Command], timed_out: bool = False) -> None:
-        items = job.items
-        undone = items.offered - items.n_done if items.ended else None
-        losses = tuple(self._losses.lines)
-        commands.append(FailJob(job.number, items.results.released, undone, losses, timed_out))
-        self._ledger.close(job.number, now, commands)
+                    self._losses.fail(job, now, commands)
 
     def leave_to_caller(self, job: Job, now: float, commands: list[Command]) -> None:
         """Give up items that may have killed a worker, and leave the others to the caller."""

@@ -107,6 +107,7 @@ class Verdict:
         first: The first item that may have been running, by its index.
         stop: Behind the last one; exactly one ran if ``stop - first == 1``.
         timed_out: Whether it was ended because the item exceeded its ``task_timeout``.
+        setup: What was done before any of these items, in words; empty if they ran.
     """
 
     how: str
@@ -114,6 +115,7 @@ class Verdict:
     first: int = 0
     stop: int = 0
     timed_out: bool = False
+    setup: str = ""
 
 
 @dataclass(frozen=True)

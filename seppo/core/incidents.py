@@ -16,6 +16,7 @@ class Incidents:
         mishaps: Losses with nobody to blame, by the first item that the worker held.
         moves: How often an item fell silent with its worker, and went elsewhere.
         copied: Items that were copied as stragglers: once is enough.
+        n_unready: Workers in a row that were lost before any item ran.
         n_guilty: Items that lost every worker allowed, and were given up for that.
     """
 
@@ -24,6 +25,7 @@ class Incidents:
         self.mishaps: dict[int, int] = {}
         self.moves: dict[int, int] = {}
         self.copied = SpanSet()
+        self.n_unready = 0
         self.n_guilty = 0
 
     def __bool__(self) -> bool:
@@ -45,6 +47,11 @@ class Incidents:
         self.mishaps[index] = count = self.mishaps.get(index, 0) + 1
         return count
 
+    def count_unready(self) -> int:
+        """Count a worker that was lost before any item ran; return how many in a row."""
+        self.n_unready += 1
+        return self.n_unready
+
     def count_move(self, index: int) -> None:
         """Count that an item fell silent with its worker, and goes elsewhere."""
         self.moves[index] = self.moves.get(index, 0) + 1
@@ -55,6 +62,7 @@ class Incidents:
 
     def forget(self, start: int, stop: int) -> None:
         """These items have come through: nothing is held against them any more."""
+        self.n_unready = 0
         for counts in (self.losses, self.mishaps, self.moves):
             if counts:
                 for index in [i for i in counts if start <= i < stop]:

@@ -2,13 +2,14 @@
 
 ``recovery.judge`` decides, and ``Losses`` carries it out. An item that lost ``1 +
 retries_on_loss`` workers is delivered as a ``LostItem``; all other items are finished.
+A job that loses as many before any item runs fails: no item is to be blamed.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from seppo.core.commands import Command, LostItem
+from seppo.core.commands import Command, FailJob, LostItem, Unready
 from seppo.core.events import WorkerLost
 from seppo.core.job import Attempt, Job
 from seppo.core.ledger import Ledger
@@ -48,12 +49,20 @@ class Losses:
         nobody = verdict is not None and verdict.attempt is None
         if attempts and nobody and self._is_mishap_too_many(attempts[0]):
             verdict = None
+        if verdict is not None and verdict.setup:
+            verdict = replace(verdict, stop=verdict.first)  # none of these has begun
         held = [Held(a.number, a.position, a.stop, a.job.policy) for a in attempts]
         by_number = {attempt.number: attempt for attempt in attempts}
         for piece in judge(held, verdict):
             attempt = by_number[piece.attempt]
             lost = LostItem(event.worker, how, 1, piece.fate is Fate.TIMED_OUT)
             self._settle(attempt, piece.start, piece.stop, piece.fate, lost, now, commands)
+        if verdict is not None and verdict.setup and verdict.attempt in by_number:
+            job = by_number[verdict.attempt].job
+            tries = job.incidents.count_unready()
+            if not may_try_again(tries, job.policy) and job.number in self._ledger.jobs:
+                unready = Unready(event.worker, verdict.setup, how, tries)
+                self.fail(job, now, commands, unready=unready)
 
     def _is_mishap_too_many(self, attempt: Attempt) -> bool:
         """Count a loss with nothing running; return whether there were too many for chance.
@@ -98,6 +107,21 @@ class Losses:
         else:
             job.incidents.give_up(index, is_guilty=True)
             self._give_up(job, index, replace(lost, tries=tries), now, commands)
+
+    def fail(
+        self,
+        job: Job,
+        now: float,
+        commands: list[Command],
+        timed_out: bool = False,
+        unready: Unready | None = None,
+    ) -> None:
+        """End a job that cannot go on."""
+        items, losses = job.items, tuple(self.lines)
+        undone = items.offered - items.n_done if items.ended else None
+        delivered = items.results.released
+        commands.append(FailJob(job.number, delivered, undone, losses, timed_out, unready))
+        self._ledger.close(job.number, now, commands)
 
     def _give_up(
         self, job: Job, index: int, lost: LostItem, now: float, commands: list[Command]

@@ -27,8 +27,9 @@ from seppo.settings import Settings
 from seppo.trust.credentials import Credentials
 from seppo.version import PROTOCOL_VERSION
 from seppo.wire.address import Address
+from seppo.wire.codec import from_frame
 from seppo.wire.liveness import watch_closely
-from seppo.wire.messages import Welcome, from_frame
+from seppo.wire.messages import Welcome
 from seppo.wire.stream import Stream
 
 log = logging.getLogger(__name__)
@@ -159,7 +160,7 @@ class Discovery:
 
     def _find(self) -> list[Entry]:
         try:
-            return self._nameserver.find(self._settings.group)
+            return self._nameserver.find_ours(self._settings.group)[0]
         finally:
             self._looked_at = time.monotonic()
 
@@ -241,8 +242,7 @@ class Discovery:
                 return
             self._removed.add((entry.name, entry.address))
         try:
-            entries = self._nameserver.find(self._settings.group)
-            if any((e.name, e.address) == (entry.name, entry.address) for e in entries):
+            if self._nameserver.get(entry.name) == entry:
                 self._nameserver.forget(entry.name)
                 log.info("removed the entry of %s: nobody listens there", entry.name)
         except NameServerError as error:

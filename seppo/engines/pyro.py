@@ -51,6 +51,7 @@ from seppo.trust.credentials import Credentials
 from seppo.values.function import PackedFunction
 from seppo.values.source import ItemSource
 from seppo.wire.address import Address
+from seppo.wire.codec import from_frame, to_parts
 from seppo.wire.messages import (
     Attach,
     Cancel,
@@ -69,8 +70,6 @@ from seppo.wire.messages import (
     Waiting,
     Welcome,
     WorkerEnded,
-    from_frame,
-    to_parts,
 )
 from seppo.wire.peer import Peer
 from seppo.wire.stream import Stream, Waker
@@ -454,7 +453,7 @@ class PyroEngine:
     def _process_ended(self, name: str, news: WorkerEnded, now: float) -> None:
         if name in self._workers or name in self._losses:
             attempt = news.attempt or None
-            verdict = Verdict(news.how, attempt, news.first, news.stop, news.timed_out)
+            verdict = Verdict(news.how, attempt, news.first, news.stop, news.timed_out, news.setup)
             loss = self._losses.process_ended(name, verdict, now, name in self._workers)
             if loss is not None:
                 self._conclude(loss)

@@ -17,18 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 from seppo.errors import ProtocolError
+from seppo.wire.codec import from_frame, to_parts
 from seppo.wire.liveness import watch_closely
-from seppo.wire.messages import (
-    Hello,
-    Kill,
-    Message,
-    Ping,
-    Pong,
-    Want,
-    Welcome,
-    from_frame,
-    to_parts,
-)
+from seppo.wire.messages import Hello, Kill, Message, Ping, Pong, Want, Welcome
 from seppo.wire.stream import Stream, Waker
 
 log = logging.getLogger(__name__)

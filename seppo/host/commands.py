@@ -52,10 +52,17 @@ class KillProcess:
 
 
 @dataclass(frozen=True)
+class ReplaceHelper:
+    """Kill the helper that forks processes; ``HelperEnded`` follows, and all their ends."""
+
+
+@dataclass(frozen=True)
 class GiveUp:
     """Stop: no process can be started here."""
 
     reason: str
 
 
-HostCommand = StartSpare | Lease | Tell | EndProcess | DrainProcess | KillProcess | GiveUp
+HostCommand = (
+    StartSpare | Lease | Tell | EndProcess | DrainProcess | KillProcess | ReplaceHelper | GiveUp
+)  # fmt: skip

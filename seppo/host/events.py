@@ -64,6 +64,18 @@ class KillAsked:
 
 
 @dataclass(frozen=True)
+class HelperAnswered:
+    """Whoever starts and kills processes has done with one what it was asked to."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class HelperEnded:
+    """The helper that forks processes is gone; so are they, and their ends follow."""
+
+
+@dataclass(frozen=True)
 class SpareReady:
     """A process has started, and waits to be leased."""
 
@@ -156,7 +168,7 @@ class Tick:
 
 
 HostEvent = (
-    ClientCame | ClientLeft | Wanted | KillAsked | SpareReady | LeaseReady | LimitsBegan
-    | FinalizerBegan | LineBroken | ProcessEnded | MarkSeen | MemorySeen | DrainAsked
-    | StopAsked | Tick
+    ClientCame | ClientLeft | Wanted | KillAsked | HelperAnswered | HelperEnded
+    | SpareReady | LeaseReady | LimitsBegan | FinalizerBegan | LineBroken | ProcessEnded
+    | MarkSeen | MemorySeen | DrainAsked | StopAsked | Tick
 )  # fmt: skip

@@ -4,8 +4,7 @@ On Linux workers are forked, so that what the user's start script has imported o
 is there. Forking a process with threads is not safe, so they are forked from a helper
 process, which itself was forked before the supervisor started any thread and never
 starts one. It imports what is to be preloaded, so that all workers share that memory; it
-reaps the workers, and kills them when its supervisor is gone. Each worker leads a session
-and a process group of its own, so that what user code does to its group reaches nobody else.
+reaps the workers, and kills them when its supervisor is gone (see ``helper``).
 
 Elsewhere, and where the start script has threads already, workers are started as new
 interpreters.
@@ -13,30 +12,27 @@ interpreters.
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import importlib
 import json
+import logging
 import os
-import selectors
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, NoReturn, Protocol
+from typing import Protocol
 
-from seppo.wire.config import WorkerConfig, limit_threads
+from seppo.host.helper import MESSAGE, RunWorker, other_threads, run_helper
+from seppo.wire.config import WorkerConfig
 from seppo.wire.stream import Waker
 
-MESSAGE = 1 << 16  # bytes; the largest message between a supervisor and its helper
-PR_SET_PDEATHSIG = 1  # from linux/prctl.h
+log = logging.getLogger(__name__)
 
-RunWorker = Callable[[socket.socket, WorkerConfig, "int | None"], None]
+CLOSING = 3.0  # seconds that a helper gets for ending; one that is stopped never would
 
 
 @dataclass(frozen=True)
@@ -53,6 +49,23 @@ class Ended:
 
     number: int
     status: int
+
+
+@dataclass(frozen=True)
+class Killed:
+    """It was tried to kill the worker of this number; ``Ended`` follows, if it had not ended."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class HelperLost:
+    """The helper has ended, and there is another one; ``Ended`` follows for each worker."""
+
+    status: int
+
+
+News = Started | Ended | Killed | HelperLost
 
 
 class Launcher(Protocol):
@@ -73,7 +86,7 @@ class Launcher(Protocol):
             OSError: If there are too many descriptors or processes.
         """
 
-    def news(self) -> list[Started | Ended]:
+    def news(self) -> list[News]:
         """Return what has happened since the last call.
 
         Raises:
@@ -82,6 +95,9 @@ class Launcher(Protocol):
 
     def kill(self, number: int) -> None:
         """Kill a worker, and what it has started in its own process group."""
+
+    def replace_helper(self) -> None:
+        """Kill the helper that forks workers, if there is one: it does not answer."""
 
     def close(self) -> None:
         """Kill what still runs and let go."""
@@ -96,8 +112,16 @@ def launcher(run_worker: RunWorker, preload: tuple[str, ...] = (), threads: int 
         preload: Modules to be imported before the first worker is forked.
         threads: Threads for numerical libraries among them; 0 for as they like.
     """
-    if sys.platform == "linux" and threading.active_count() == 1:
-        return ForkLauncher(run_worker, preload, threads)
+    if sys.platform == "linux":
+        others = other_threads()
+        if not others:
+            return ForkLauncher(run_worker, preload, threads)
+        log.warning(
+            "this program has started threads (%s), so that it cannot be forked safely: the "
+            "workers are new processes, without what it has imported or loaded. Start threads "
+            "after the workers",
+            ", ".join(others),
+        )
     return SpawnLauncher()
 
 
@@ -113,10 +137,12 @@ class ForkLauncher:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
+        self._running: set[int] = set()  # numbers of workers whose end was not told
+        self._helper: int | None = None  # its process id, while its keeper waits for it
         self._pid = os.fork()
         if self._pid == 0:
             self._socket.close()
-            _run_helper(theirs, run_worker, preload, threads)
+            run_helper(theirs, run_worker, preload, threads)
         theirs.close()
 
     def fileno(self) -> int:
@@ -127,6 +153,7 @@ class ForkLauncher:
         """Start a worker and return our end of its control line."""
         ours, theirs = socket.socketpair()
         fds = [theirs.fileno()] if mark is None else [theirs.fileno(), mark]
+        self._running.add(number)
         request = json.dumps({"start": number, "config": config.to_json()})
         with theirs:
             try:
@@ -135,9 +162,9 @@ class ForkLauncher:
                 pass  # the helper is gone; ``news`` says why
         return ours
 
-    def news(self) -> list[Started | Ended]:
+    def news(self) -> list[News]:
         """Return what has happened since the last call."""
-        found: list[Started | Ended] = []
+        found: list[News] = []
         while True:
             try:
                 data = self._socket.recv(MESSAGE, socket.MSG_DONTWAIT)
@@ -152,7 +179,17 @@ class ForkLauncher:
                 raise EOFError(told["failed"])
             if "started" in told:
                 found.append(Started(told["started"], told["pid"]))
+            elif "killed" in told:
+                found.append(Killed(told["killed"]))
+            elif "helper" in told:
+                self._helper = told["helper"]
+            elif "lost" in told:
+                self._helper = None
+                found.append(HelperLost(told["lost"]))
+                found += [Ended(number, -signal.SIGKILL) for number in sorted(self._running)]
+                self._running.clear()
             else:
+                self._running.discard(told["ended"])
                 found.append(Ended(told["ended"], told["status"]))
 
     def kill(self, number: int) -> None:
@@ -162,162 +199,21 @@ class ForkLauncher:
         except OSError:
             pass  # the helper is gone, and its workers with it
 
+    def replace_helper(self) -> None:
+        """Kill the helper that forks workers; its keeper makes another one."""
+        if self._helper is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._helper, signal.SIGKILL)
+
     def close(self) -> None:
         """Let the helper kill what still runs, and wait for its end."""
         self._socket.close()
-        try:
-            os.waitpid(self._pid, 0)
-        except ChildProcessError:
-            pass  # somebody else reaps the children of this process
-
-
-def _run_helper(
-    line: socket.socket, run_worker: RunWorker, preload: tuple[str, ...], threads: int
-) -> NoReturn:
-    """Fork, reap and kill workers until the supervisor is gone. Never returns."""
-    status = 1
-    try:
-        helper = _Helper(line, run_worker)
-        if helper.preload(preload, threads):
-            helper.serve()
-            status = 0
-    except BaseException:  # nothing may unwind into the start script's code
-        sys.excepthook(*sys.exc_info())
-    finally:
-        os._exit(status)
-
-
-class _Helper:
-    """The helper process."""
-
-    def __init__(self, line: socket.socket, run_worker: RunWorker) -> None:
-        os.setsid()  # Ctrl-C in the terminal is the supervisor's business
-        self._line = line
-        self._run_worker = run_worker
-        self._children: dict[int, int] = {}  # numbers by process id
-        self._prctl = ctypes.CDLL(None).prctl
-        self._waker = Waker()
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.close(null)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(self._waker.signal_fd, warn_on_full_buffer=False)
-
-    def preload(self, names: tuple[str, ...], threads: int) -> bool:
-        """Import what all workers are to share; return whether all is there."""
-        if threads and names:
-            limit_threads(os.environ, threads)
-        for name in names:
-            try:
-                importlib.import_module(name)
-            except BaseException as error:  # any module may be imported
-                why = f"{name!r} cannot be preloaded: {type(error).__name__}: {error}"
-                self._tell({"failed": why[: MESSAGE // 8]})
-                return False
-        # What is there now is never collected: the collector's notes in the objects would
-        # copy page after page into each worker.
-        gc.collect()
-        gc.freeze()
-        return True
-
-    def serve(self) -> None:
-        """Do what the supervisor asks until it is gone, then kill the workers."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._line, selectors.EVENT_READ)
-            selector.register(self._waker, selectors.EVENT_READ)
-            while True:
-                for key, _ in selector.select():
-                    if key.fileobj is self._waker:
-                        self._waker.drain()
-                        self._reap()
-                    elif not self._obey():
-                        self._kill_all()
-                        return
-
-    def _obey(self) -> bool:
-        try:
-            data, fds, _, _ = socket.recv_fds(self._line, MESSAGE, 2)
-        except ConnectionResetError:
-            return False  # the supervisor ended before it had read our last news
-        if not data:
-            return False
-        request = json.loads(data)
-        if "start" in request:
-            self._fork(request["start"], WorkerConfig.from_json(request["config"]), fds)
-        else:
-            for pid, number in self._children.items():
-                if number == request["kill"]:
-                    _kill(pid)
-        return True
-
-    def _fork(self, number: int, config: WorkerConfig, fds: list[int]) -> None:
-        helper = os.getpid()
-        try:
-            pid = os.fork()
-        except OSError as error:  # too many processes
-            print(f"no worker can be forked: {error}", file=sys.stderr, flush=True)  # noqa: T201
-            for fd in fds:
-                os.close(fd)
-            self._tell({"ended": number, "status": 1})
-            return
-        if pid == 0:
-            self._be_worker(helper, config, *fds)
-        for fd in fds:
-            os.close(fd)
-        self._children[pid] = number
-        self._tell({"started": number, "pid": pid})
-
-    def _be_worker(
-        self, helper: int, config: WorkerConfig, fd: int, mark: int | None = None
-    ) -> NoReturn:
-        status = 1
-        try:
-            os.setsid()
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self._line.close()
-            self._waker.close()
-            # The last resort against orphans, also while C code holds the interpreter.
-            self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() == helper:
-                self._run_worker(socket.socket(fileno=fd), config, mark)
-            status = 0
-        except SystemExit as leaving:
-            status = leaving.code if isinstance(leaving.code, int) else 1
-        except BaseException:  # nothing may unwind into the start script's code
-            sys.excepthook(*sys.exc_info())
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-
-    def _reap(self) -> None:
-        while self._children:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            number = self._children.pop(pid, None)  # user code's orphans do not come here
-            if number is not None:
-                self._tell({"ended": number, "status": os.waitstatus_to_exitcode(status)})
-
-    def _tell(self, message: dict[str, Any]) -> None:
-        try:
-            self._line.send(json.dumps(message).encode())
-        except OSError:
-            pass  # the supervisor is gone; the next read says so
-
-    def _kill_all(self) -> None:
-        for pid in self._children:
-            _kill(pid)
-
-
-def _kill(pid: int) -> None:
-    """Kill a child of ours that was not reaped yet, with its process group."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-    os.kill(pid, signal.SIGKILL)  # it may not lead a group yet
+        deadline = time.monotonic() + CLOSING
+        with suppress(ChildProcessError):  # somebody else reaps the children of this process
+            while os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+                if time.monotonic() >= deadline:
+                    os.kill(self._pid, signal.SIGKILL)  # guardians and workers follow it
+                time.sleep(0.005)
 
 
 class SpawnLauncher:
@@ -325,7 +221,7 @@ class SpawnLauncher:
 
     def __init__(self) -> None:
         self._waker = Waker()
-        self._news: SimpleQueue[Started | Ended] = SimpleQueue()
+        self._news: SimpleQueue[News] = SimpleQueue()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def fileno(self) -> int:
@@ -353,10 +249,10 @@ class SpawnLauncher:
         self._news.put(Ended(number, process.wait()))
         self._waker.wake()
 
-    def news(self) -> list[Started | Ended]:
+    def news(self) -> list[News]:
         """Return what has happened since the last call."""
         self._waker.drain()
-        found: list[Started | Ended] = []
+        found: list[News] = []
         while True:
             try:
                 item = self._news.get_nowait()
@@ -371,6 +267,11 @@ class SpawnLauncher:
         process = self._processes.get(number)
         if process is not None:
             _kill_unreaped(process)
+            self._news.put(Killed(number))
+            self._waker.wake()
+
+    def replace_helper(self) -> None:
+        """Do nothing: there is none."""
 
     def close(self) -> None:
         """Kill what still runs."""

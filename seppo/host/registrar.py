@@ -1,7 +1,7 @@
 """Keeps a host registered, also when the name server comes late or restarts.
 
 One thread: it registers what is new at once and looks every ``INTERVAL`` seconds whether
-it is still there.
+it is still there, as it was: anybody can put another entry in its place.
 """
 
 from __future__ import annotations
@@ -96,11 +96,10 @@ class Registrar:
             wanted, unwanted = dict(self._wanted), set(self._unwanted)
         if not wanted and not unwanted:
             return
-        known = self._nameserver.names()
-        for name in unwanted & known:
+        for name in unwanted:
             self._nameserver.forget(name)
         for name, entry in wanted.items():
-            if name not in known:
+            if self._nameserver.get(name) != entry:
                 self._nameserver.register(entry)
                 verb = "registered again" if name in self._registered else "registered"
                 log.info("%s: %s at %s", verb, name, self._nameserver.location)

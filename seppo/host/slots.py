@@ -25,6 +25,8 @@ The rules:
 - *Ends.* A process that was told to end is killed if it does not; so is one whose item
   exceeds its time limit by far, and one whose client asks for it while the item in question
   still runs. Its client is told how a process ended, and what ran then.
+- *The helper.* When the process that forks all others ends, they end, and no item is blamed; it
+  is killed when it does not answer, and replaced.
 - *Drain.* Spares end; leased processes finish their item first; no others are started.
 """
 
@@ -48,6 +50,8 @@ from seppo.host.events import (
     ClientLeft,
     DrainAsked,
     FinalizerBegan,
+    HelperAnswered,
+    HelperEnded,
     HostEvent,
     KillAsked,
     LeaseReady,
@@ -61,6 +65,7 @@ from seppo.host.events import (
     Tick,
     Wanted,
 )
+from seppo.host.silence import Silence
 from seppo.host.tenants import IDLE, Bounds, Demand, Slot, Stage, Tenant
 from seppo.wire.lastgasp import NOTHING
 from seppo.wire.messages import Draining, Leased, Waiting, WorkerEnded
@@ -73,6 +78,7 @@ WATCH_ON = 5.0  # seconds without any time limit after which nobody looks any mo
 OVERDUE = 3.0  # seconds that a process gets for ending an item that is over its time
 ESTIMATE = 32 << 20  # bytes that a leased process is expected to take soon
 STOPPED = "its supervisor was stopped"
+HELPER_ENDED = "the helper process that forks workers has ended"
 
 
 class Slots:
@@ -96,6 +102,7 @@ class Slots:
         self._last_number = 0
         self._is_stopping = False
         self._births = Births()
+        self._silence = Silence()
         self._free: int | None = None  # bytes of memory
 
     # --- what others may know
@@ -133,7 +140,7 @@ class Slots:
 
     def next_deadline(self) -> float:
         """Return when ``Tick`` is due, at the latest; infinity for never."""
-        dues = [slot.kill_at for slot in self]
+        dues = [self._silence.due, *(slot.kill_at for slot in self)]
         if not (self.is_draining or self._is_stopping):
             if self._n_missing():
                 dues.append(self._births.next_at)
@@ -150,6 +157,7 @@ class Slots:
             commands += self._lease(now)
             commands += self._start(now)
             commands += self._tell_waiting(now)
+        self._silence.begin(commands, now)
         return commands
 
     def _handle(self, event: HostEvent, now: float) -> list[HostCommand]:
@@ -175,8 +183,15 @@ class Slots:
                 return self._drain(now)
             case StopAsked():
                 return self._stop(now)
+            case HelperAnswered(number=number):
+                self._silence.answered(number)
+            case HelperEnded():
+                commands = self._tell_end(HELPER_ENDED)
+                for each in self:
+                    each.is_ending = True
+                return commands
             case Tick():
-                pass
+                return self._silence.look(now)
             case _:
                 slot = self._slots.get(event.number)
                 if slot is not None:  # else its last words come after its end
@@ -330,6 +345,7 @@ class Slots:
         return commands
 
     def _ended(self, event: ProcessEnded, now: float) -> list[HostCommand]:
+        self._silence.answered(event.number)
         slot = self._slots.pop(event.number, None)
         if slot is None:
             return []
@@ -343,7 +359,9 @@ class Slots:
         if slot.stage is Stage.LEASED and slot.client in self.tenants and not slot.is_told:
             ran = event.ran
             timed_out = slot.overdue != NOTHING and slot.overdue == ran
-            ended = WorkerEnded(slot.name, how, ran.attempt, ran.first, ran.stop, timed_out)
+            ended = WorkerEnded(
+                slot.name, how, ran.attempt, ran.first, ran.stop, timed_out, ran.setup
+            )
             commands.append(Tell(slot.client, ended))
         return commands
 
@@ -387,10 +405,14 @@ class Slots:
 
     def _stop(self, now: float) -> list[HostCommand]:
         self._is_stopping = True
+        return self._tell_end(STOPPED) + self._end(list(self), STOPPED, now)
+
+    def _tell_end(self, why: str) -> list[HostCommand]:
+        """Tell all clients of the ends of their processes, whose items are not to be blamed."""
         commands: list[HostCommand] = []
         for slot in self:
+            slot.is_ordered, slot.why = True, why
             if slot.stage is Stage.LEASED and slot.client in self.tenants and not slot.is_told:
-                slot.is_told = True  # nobody's item is to be blamed for this
-                ended = WorkerEnded(slot.name, STOPPED, 0, 0, 0, False)
-                commands.append(Tell(slot.client, ended))
-        return commands + self._end(list(self), STOPPED, now)
+                slot.is_told = True
+                commands.append(Tell(slot.client, WorkerEnded(slot.name, why, 0, 0, 0, False)))
+        return commands

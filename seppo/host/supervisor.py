@@ -25,6 +25,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
+from seppo.host.births import describe_status
 from seppo.host.clients import Client, Clients
 from seppo.host.commands import (
     DrainProcess,
@@ -33,6 +34,7 @@ from seppo.host.commands import (
     HostCommand,
     KillProcess,
     Lease,
+    ReplaceHelper,
     StartSpare,
     Tell,
 )
@@ -40,6 +42,8 @@ from seppo.host.events import (
     ClientCame,
     ClientLeft,
     DrainAsked,
+    HelperAnswered,
+    HelperEnded,
     HostEvent,
     KillAsked,
     LineBroken,
@@ -51,7 +55,7 @@ from seppo.host.events import (
     Wanted,
 )
 from seppo.host.health import free_memory, health, oom_kills
-from seppo.host.launcher import Ended, Launcher, Started
+from seppo.host.launcher import Ended, HelperLost, Killed, Launcher, Started
 from seppo.host.options import HostOptions
 from seppo.host.overview import facts, overview
 from seppo.host.process import WorkerProcess
@@ -60,7 +64,7 @@ from seppo.host.registrar import Registrar
 from seppo.host.signals import signals_caught
 from seppo.host.slots import Slots
 from seppo.pyro.daemon import ControlDaemon
-from seppo.pyro.nameserver import Entry
+from seppo.pyro.nameserver import SUPERVISOR, Entry
 from seppo.settings import Settings
 from seppo.shipping.cache import GRACE, Sweeper
 from seppo.trust.credentials import Credentials
@@ -71,7 +75,6 @@ from seppo.wire.stream import Waker
 
 log = logging.getLogger(__name__)
 
-OBJECT = "seppo.supervisor"
 FAREWELL = 2.0  # seconds that clients get for reading the last news
 LAST_ENDS = 7.0  # seconds that processes get for ending before their supervisor does
 WATCH = 1.0  # seconds between two looks at memory and at the time limits of running items
@@ -128,7 +131,7 @@ class Supervisor:
             "info": self.info, "ping": lambda: "pong", "health": ask,
         }  # fmt: skip
         self._daemon = ControlDaemon(
-            OBJECT, settings.host, options.port, calls, self._clients.attach,
+            SUPERVISOR, settings.host, options.port, calls, self._clients.attach,
             credentials=credentials,
         )  # fmt: skip
         self.is_encrypted = credentials.is_encrypted(self._daemon.address.host)
@@ -324,6 +327,9 @@ class Supervisor:
                 process = self._processes[number]
                 log.warning("%s, process %s, is killed: %s", process.name, process.pid, why)
                 self._launcher.kill(number)
+            case ReplaceHelper():
+                log.warning("the helper process that forks workers is killed: it does not answer")
+                self._launcher.replace_helper()
             case GiveUp(reason=reason):
                 self._gave_up = reason
 
@@ -351,6 +357,13 @@ class Supervisor:
             self._gave_up = str(error)
             return
         for item in news:
+            if isinstance(item, HelperLost):
+                how = describe_status(item.status)
+                log.warning("the helper process that forks workers is replaced: %s", how)
+                self._handle(HelperEnded())
+                continue
+            if isinstance(item, Started | Killed):
+                self._handle(HelperAnswered(item.number))
             process = self._processes.get(item.number)
             match item:
                 case Started(pid=pid) if process is not None:

@@ -7,6 +7,7 @@ from seppo.errors import (
     MapTimeoutError,
     NoWorkersError,
     SeppoError,
+    SetupError,
     TaskTimeoutError,
     WorkerLostError,
 )
@@ -32,5 +33,10 @@ def error_of_job(failed: FailJob, timeout: float | None) -> SeppoError:
     """Return what to raise when a job cannot go on."""
     if failed.timed_out:
         return MapTimeoutError(timeout or 0.0, failed.delivered, failed.undone)
+    unready = failed.unready
+    if unready is not None:
+        times = "" if unready.tries == 1 else f", as with {unready.tries} workers in all"
+        why = f"it ended the process: {unready.reason}{times}"
+        return SetupError(unready.worker, unready.what, why)
     reason = "all workers are gone"
     return NoWorkersError(reason, failed.delivered, failed.undone, failed.losses)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
 from seppo.errors import ConfigurationError
+from seppo.shipping.depends import Depends
 from seppo.values.retry import Retry
-from seppo.values.setup import Depends, Setup
+from seppo.values.setup import Setup
 
 # Seen by a type checker; what it means is told in map_parallel's docstring.
 Progress = bool | str | Mapping[str, Any] | type | Callable[[int, int | None], object] | None

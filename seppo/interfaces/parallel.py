@@ -117,7 +117,7 @@ def map_parallel(
             have killed theirs: then nothing of it is run in this process.
         SetupError: From ``next()``, once, if ``initializer`` fails or a file cannot be sent.
         ProtocolError: If there are workers, but none that this client can work with.
-        SecurityError: If there are workers, but none that holds the same key.
+        SecurityError: If there are workers with our key, but none can prove that it has it.
         ValueError, TypeError: If an argument makes no sense.
 
     Inside a worker the map runs serially, unless ``group`` names another group.

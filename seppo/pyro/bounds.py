@@ -22,7 +22,8 @@ import serpent
 from Pyro5 import errors, protocol, serializers
 from Pyro5.socketutil import SocketConnection
 
-from seppo.trust.proof import receive_exactly, send_before
+from seppo.errors import SecurityError
+from seppo.trust.proof import SPEAKS_TLS, TLS_ALERT, receive_exactly, send_before
 
 # Every Pyro5 has it, and its parser is in C and takes time and memory in proportion.
 JSON = serializers.serializers["json"]
@@ -38,7 +39,7 @@ _HEAD = struct.Struct("!4sHBBHHII16sHH")  # as Pyro5's protocol module has it
 LARGEST_STRANGE = 16 << 10  # bytes of a message of somebody who has proved nothing
 LARGEST_TRUSTED = 16 << 20  # bytes; control calls carry no items
 DEEPEST = 20  # values within values in a message of a stranger; a registration has 4
-LARGEST_ANSWER = 16 << 20  # bytes of a name server's answer; a worker takes about 500
+LARGEST_ANSWER = 4 << 20  # bytes of a name server's answer; a host takes about 500
 
 
 class BoundedConnection(SocketConnection):  # type: ignore[misc]
@@ -164,10 +165,14 @@ def receive_message(
     """Return one message in our serializer.
 
     Raises:
+        SecurityError: If the peer speaks TLS.
         Pyro5.errors.ProtocolError: If it is not one to be read.
         TimeoutError: If it has not come by the deadline.
         OSError: If the connection breaks.
     """
-    head = receive_exactly(sock, _HEAD.size, deadline)
+    head = receive_exactly(sock, len(TLS_ALERT), deadline)
+    if head == TLS_ALERT:
+        raise SecurityError(SPEAKS_TLS)
+    head += receive_exactly(sock, _HEAD.size - len(head), deadline)
     size = check_head(head, largest, OURS)
     return protocol.ReceivingMessage(head, receive_exactly(sock, size, deadline))

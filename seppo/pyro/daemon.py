@@ -23,13 +23,7 @@ from Pyro5 import errors, server
 from Pyro5.callcontext import current_context
 
 from seppo.pyro import config
-from seppo.pyro.bounds import (
-    LARGEST_STRANGE,
-    LARGEST_TRUSTED,
-    OURS,
-    PYROS,
-    BoundedConnection,
-)
+from seppo.pyro.bounds import LARGEST_STRANGE, LARGEST_TRUSTED, OURS, PYROS, BoundedConnection
 from seppo.trust.credentials import Credentials
 from seppo.trust.listener import Connection, Listener
 from seppo.wire.address import Address, address_to_tell
@@ -132,7 +126,12 @@ class PyroServer:
         deadline = time.monotonic() + PROOF_SECONDS
         try:
             self._credentials.accept(
-                connection.sock, self.address.object, deadline, self._keyless, connection.adopt
+                connection.sock,
+                self.listener.host,
+                self.address.object,
+                deadline,
+                self._keyless,
+                connection.adopt,
             )
         except OSError as error:  # of many kinds, a SecurityError among them
             log.info("a connection is refused: %s", error)

@@ -25,6 +25,7 @@ from seppo.wire.address import Address
 log = logging.getLogger(__name__)
 
 PYRO_NAME = "Pyro.NameServer"
+SUPERVISOR = "seppo.supervisor"  # the object that every host publishes
 MARK = "seppo"  # the metadata tag that every entry of ours carries
 
 
@@ -33,12 +34,12 @@ MOST_WARNINGS = 20  # of entries that make no sense, once each; anybody can make
 
 @dataclass(frozen=True)
 class Entry:
-    """A worker as the name server knows it: a hint, not a fact.
+    """A host as the name server knows it: a hint, not a fact.
 
     Attributes:
         name: The name it is registered under.
         address: Where it says it listens.
-        facts: What it says of itself: group, host, pid, python, cpus, protocol, supervisor.
+        facts: What it says of itself: group, host, pid, python, places, protocol, key.
     """
 
     name: str
@@ -101,14 +102,40 @@ class NameServer:
         for name, value in sorted(answer.items()):
             try:
                 uri, metadata = value
-                if not name.isprintable():
-                    raise ValueError("an odd name")
-                entries.append(Entry(name, Address.parse(str(uri)), _facts(metadata)))
+                entries.append(_entry(name, uri, metadata))
             except (ProtocolError, TypeError, ValueError) as error:
                 if name not in self._warned and len(self._warned) < MOST_WARNINGS:
                     self._warned.add(name)
                     log.warning("ignoring the name server's entry %.100r: %s", name, error)
         return entries
+
+    def find_ours(self, group: str | None = None) -> tuple[list[Entry], int]:
+        """Return the hosts that say they hold our key, and how many say that of another.
+
+        Users of one name server so do not see each other. What a host says is no proof.
+
+        Raises:
+            NameServerError: If the name server cannot be asked.
+            SecurityError: If there are hosts, and our own key cannot be had.
+        """
+        entries = self.find(group)
+        if not entries:
+            return [], 0  # no key is made before somebody is there who may have it
+        ours = self._credentials.key.fingerprint
+        found = [entry for entry in entries if entry.facts.get("key") == ours]
+        return found, len(entries) - len(found)
+
+    def get(self, name: str) -> Entry | None:
+        """Return one entry, or None if there is none of this name that makes sense.
+
+        Raises:
+            NameServerError: If the name server cannot be asked.
+        """
+        answer = self._call("list", name, None, True)
+        try:
+            return _entry(name, *answer[name])
+        except (KeyError, ProtocolError, TypeError, ValueError):
+            return None
 
     def names(self) -> set[str]:
         """Return the names of all our entries.
@@ -130,6 +157,18 @@ class NameServer:
             raise
         except OSError as error:
             raise NameServerError(self.location, str(error)) from error
+
+
+def _entry(name: str, uri: Any, metadata: Any) -> Entry:
+    """Return an entry of the name server's as one of ours.
+
+    Raises:
+        ProtocolError, TypeError, ValueError: If it is none.
+    """
+    address = Address.parse(str(uri))
+    if not name.isprintable() or address.object != SUPERVISOR:
+        raise ValueError("no entry of a host")
+    return Entry(name, address, _facts(metadata))
 
 
 def _facts(metadata: Any) -> dict[str, str]:

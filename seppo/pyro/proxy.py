@@ -16,12 +16,7 @@ from typing import Any
 
 from Pyro5 import errors, protocol
 
-from seppo.pyro.bounds import (
-    JSON,
-    LARGEST_ANSWER,
-    LARGEST_TRUSTED,
-    receive_message,
-)
+from seppo.pyro.bounds import JSON, LARGEST_ANSWER, LARGEST_TRUSTED, receive_message
 from seppo.trust.credentials import Credentials, what_tls_says
 from seppo.wire.address import Address
 

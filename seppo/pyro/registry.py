@@ -1,14 +1,15 @@
 """A name server of our own: Pyro5's registry on a daemon that strangers cannot block.
 
-Anybody who reaches it may register, so it takes plain values alone, and so many that they
-fit into some ten megabytes. Regular expressions are refused: a bad one would hold the
-whole process up for ever.
+Anybody who reaches it may register, so it takes plain, printable values alone, and so many
+that a list of them all is some two megabytes. Regular expressions are refused: a bad one
+would hold the whole process up for ever.
 
 Apart from ``nameserver``, which asks one: clients need not load a server.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from typing import Any
@@ -20,8 +21,8 @@ from seppo.pyro.daemon import PyroServer
 from seppo.pyro.nameserver import PYRO_NAME
 from seppo.trust.credentials import Credentials
 
-MOST_ENTRIES = 5_000
-LARGEST_ENTRY = 2048  # characters of name, URI and metadata; a worker's has about 400
+MOST_ENTRIES = 2_000  # a host is one, however many workers it has
+LARGEST_ENTRY = 1024  # bytes of name, URI and metadata in JSON; a host's has about 500
 LARGEST_PAGE = 100  # metadata tags in a query
 
 
@@ -40,9 +41,9 @@ class Registry(pyro_nameserver.NameServer):  # type: ignore[misc]
         """Add or replace an entry."""
         uri = str(uri) if isinstance(uri, core.URI) else _text(uri)
         metadata = _tags(metadata)
-        size = sum(map(len, [_text(name), uri, *(metadata or ())]))
+        size = len(json.dumps([_text(name), uri, *(metadata or ())]))
         if size > LARGEST_ENTRY:
-            raise errors.NamingError(f"an entry of {size} characters is too large")
+            raise errors.NamingError(f"an entry of {size} bytes is too large")
         with self.lock:
             if len(self.storage) >= MOST_ENTRIES and name not in self.storage:
                 raise errors.NamingError(f"{MOST_ENTRIES} entries are registered already")
@@ -71,8 +72,9 @@ class Registry(pyro_nameserver.NameServer):  # type: ignore[misc]
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise errors.NamingError("a text is needed")
+    # One lone surrogate would make every list that has it fail to encode.
+    if not isinstance(value, str) or not value.isprintable():
+        raise errors.NamingError("a printable text is needed")
     return value
 
 

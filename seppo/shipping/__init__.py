@@ -1,1 +1,1 @@
-"""From the caller's modules to files under a digest, and to folders on a host."""
+"""The caller's modules as files under a digest, and as folders on a host."""

@@ -1,12 +1,18 @@
-"""What a worker says of modules and files, in the caller's terms: where, and what helps."""
+"""Advice for import and file errors of workers, in the caller's terms: where, and what helps."""
 
 from __future__ import annotations
 
 import re
 import sys
 
-from seppo.shipping.capture import find_quietly
-from seppo.shipping.origin import Distribution, distribution_of, facts_of, is_own, is_standard
+from seppo.shipping.origin import (
+    Distribution,
+    distribution_of,
+    facts_of,
+    find_quietly,
+    is_own,
+    is_standard,
+)
 
 # Of a file in a bundle's code folder, see shipping/folders.py: where it lies beside modules.
 _BESIDE = re.compile(r"[/\\]bundles[/\\][0-9a-f]{64}[/\\]code[/\\](.+)")

@@ -28,9 +28,9 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from types import FunctionType
 
-from seppo.shipping.capture import Captured, capture, find_quietly, take_warnings
+from seppo.shipping.capture import Captured, capture, take_warnings
 from seppo.shipping.manifest import DataEntry, Manifest, ModuleEntry
-from seppo.shipping.origin import distribution_of, facts_of, is_standard
+from seppo.shipping.origin import distribution_of, facts_of, find_quietly, is_standard
 from seppo.shipping.projects import projects_of
 from seppo.shipping.state import lost_of
 

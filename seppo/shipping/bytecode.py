@@ -1,4 +1,4 @@
-"""What a piece of code imports, and what it does with its globals, read from its bytecode."""
+"""Imports and global names of a piece of code, read from its bytecode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bundle of code consists of, as plain values that travel ahead of the files.
+"""The manifest of a bundle of code: plain values that travel ahead of the files.
 
 Its ``files_digest`` names the bundle's folder: it depends on every name and on the content of
 every file. A worker that has the files asks for none. Globals that a script has set in its

@@ -1,4 +1,4 @@
-"""Where a module comes from: the caller's own, Python's, or an installed distribution's.
+"""The origin of a module: the caller's own, Python's, or an installed distribution's.
 
 A module is the caller's *own* if it has Python source and is neither of the standard
 library nor a file that an installed distribution lists. Distributions are looked for
@@ -16,7 +16,7 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any
@@ -179,3 +179,26 @@ def read_distribution(metadata: Path) -> Distribution:
     told = re.search(r"^Version: *(\S+)", text, re.MULTILINE)
     version = re.sub(r"-py\d.*$", "", version) or (told[1] if told else "?")
     return Distribution(name, version)
+
+
+def find_quietly(name: str) -> ModuleSpec | None:
+    """Return where a module would be found, without importing anything, its parents neither."""
+    parent, _, _ = name.rpartition(".")
+    path = None
+    if parent:
+        loaded = sys.modules.get(parent)
+        if loaded is not None:
+            path = (facts_of(loaded) or {}).get("__path__")
+        else:
+            spec = find_quietly(parent)
+            path = spec.submodule_search_locations if spec is not None else None
+        if path is None:
+            return None
+    for finder in list(sys.meta_path):
+        try:
+            found = finder.find_spec(name, path)
+        except Exception:  # whatever finders there are
+            continue
+        if found is not None:
+            return found
+    return None

@@ -1,4 +1,4 @@
-"""Which projects the caller's own modules belong to: ``importlib.metadata`` knows them at home.
+"""Projects that the caller's own modules belong to, as ``importlib.metadata`` knows them at home.
 
 A project that is installed in place (``pip install --editable``) has its metadata in a site
 and its modules elsewhere; one that was built once has metadata beside its modules. Name and

@@ -1,4 +1,4 @@
-"""What a script has set in the modules that it has imported.
+"""Module state: what a script has set in the modules that it has imported.
 
 The workers import these modules anew. Globals that were set from outside travel where they
 are plain data: constants that have another value now, and names that the module's own code

@@ -1,4 +1,4 @@
-"""Which code can share a process. Decides only, on both sides of the wire.
+"""Worlds: which code can share a process. Decides only, on both sides of the wire.
 
 A *world* is an initializer with its arguments, and modules that do not contradict each
 other. A process belongs to one world for life: what it has loaded it cannot load again in

@@ -1,4 +1,4 @@
-"""What this process proves itself with on each connection: the shared key, certificates.
+"""The credentials of this process: the shared key and certificates, proved on each connection.
 
 Nothing is read or made before it is needed, so that a client that finds no worker never
 touches a key. The key is read again when its file has changed.
@@ -131,6 +131,7 @@ class Credentials:
     def accept(
         self,
         sock: socket.socket,
+        listens_on: str,
         role: str,
         deadline: float,
         keyless: bool,
@@ -140,6 +141,9 @@ class Credentials:
 
         Args:
             sock: A connection that was accepted; nothing was read from it.
+            listens_on: The IP address that our listener has. It decides about TLS, not the
+                address that the client has come to: one that listens on every interface
+                encrypts on loopback, too.
             role: The name of the object that we publish.
             deadline: When the proof must be over, as ``time.monotonic()``.
             keyless: We are a name server, and ask for no more than TLS does.
@@ -153,7 +157,7 @@ class Credentials:
         """
         here, there = sock.getsockname(), sock.getpeername()
         binding = proof.address_binding(there[:2], here[:2])
-        if tls.wants_tls(self._settings, here[0]):
+        if tls.wants_tls(self._settings, listens_on):
             context, certificate = self._server_side()
             sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             adopt(sock)
@@ -164,7 +168,7 @@ class Credentials:
                     with suppress(OSError):  # OpenSSL says nothing to a peer that has no TLS
                         socket.socket.send(sock, proof.TLS_REFUSAL)
                 raise
-            binding = tls.certificate_binding(certificate)
+            binding = tls.session_binding(sock, certificate)
         if not keyless:
             proof.prove_to_client(sock, self.key, ProofContext(role, binding), deadline)
 
@@ -216,5 +220,5 @@ def _client_binding(sock: socket.socket) -> bytes:
     if isinstance(sock, ssl.SSLSocket):
         certificate = sock.getpeercert(binary_form=True)
         assert certificate is not None  # the context requires one
-        return tls.certificate_binding(certificate)
+        return tls.session_binding(sock, certificate)
     return proof.address_binding(sock.getsockname()[:2], sock.getpeername()[:2])

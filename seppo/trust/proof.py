@@ -8,7 +8,7 @@
 
 A proof is an HMAC-SHA256 over who proves, the role of the server (worker, supervisor),
 both versions and nonces, and the *channel*: what both ends can see of the connection and
-nobody in between can forge. Over TLS that is the hash of the server's certificate, without
+nobody in between can forge. Over TLS that is the session, and the server's certificate; without
 it the addresses and ports of both ends, and on loopback, where all machines have the same
 addresses, the machine. So a proof is of no use on another connection
 (replay), to its own sender (reflection), or to somebody in between (relay), and the server
@@ -44,6 +44,10 @@ _PROOF = 32  # bytes of SHA-256
 TLS_HELLO = b"\x16\x03"
 TLS_ALERT = b"\x15\x03"
 TLS_REFUSAL = TLS_ALERT + b"\x01\x00\x02\x02\x46"  # fatal: protocol_version
+SPEAKS_TLS = (
+    "it speaks TLS, and we do not: both must be in agreement about --insecure (SEPPO_INSECURE) "
+    "and PYRO_SSL; one that listens on every interface is named by its address in the network"
+)
 
 
 @dataclass(frozen=True)
@@ -206,10 +210,7 @@ def prove_to_server(sock: socket.socket, key: Key, context: ProofContext, deadli
     send_before(sock, proof.hello(), deadline)
     head = receive_exactly(sock, len(TLS_ALERT), deadline)
     if head == TLS_ALERT:
-        raise SecurityError(
-            "it speaks TLS, and we do not: both must be in agreement about --insecure "
-            "(SEPPO_INSECURE) and PYRO_SSL"
-        )
+        raise SecurityError(SPEAKS_TLS)
     reply = head + receive_exactly(sock, proof.reply_size - len(head), deadline)
     send_before(sock, proof.answer(reply), deadline)
 

@@ -1,4 +1,4 @@
-"""When a connection is encrypted, and the TLS settings on both sides.
+"""TLS: when a connection is encrypted, and the settings of both sides.
 
 The rule needs nothing but the server's address, which both ends see: off loopback there is
 TLS, unless somebody said ``--insecure``; on loopback there is none, unless ``PYRO_SSL=1``.
@@ -110,7 +110,7 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
 
 def _context(protocol: ssl._SSLMethod, files: TlsFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)  # trusts nobody yet
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = ssl.TLSVersion.TLSv1_3  # every Python from 3.10 on has it
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     path = files.cacerts
@@ -123,13 +123,26 @@ def _context(protocol: ssl._SSLMethod, files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-def certificate_binding(certificate: bytes) -> bytes:
-    """Return what a proof of the key is bound to over TLS.
+def session_binding(sock: ssl.SSLSocket, certificate: bytes) -> bytes:
+    """Return what a proof of the key is bound to over TLS: the session and the certificate.
+
+    All machines may have the same certificate. So somebody with certificate and private key,
+    but without the shared key, could speak TLS with both ends and pass their proofs on; but
+    these would be two sessions. What tells them apart is the first Finished message of the
+    handshake, a hash of all that was said in it ("tls-unique", RFC 5929). That RFC is of TLS
+    1.2; the message does the same in TLS 1.3, and both ends here are ours.
 
     Args:
+        sock: The connection, after the handshake.
         certificate: The server's certificate in DER form.
+
+    Raises:
+        SecurityError: If this Python cannot tell: then nothing would be proved.
     """
-    return b"tls " + hashlib.sha256(certificate).digest()
+    session = sock.get_channel_binding("tls-unique")
+    if not session:
+        raise SecurityError("this Python's ssl module cannot tell one TLS session from another")
+    return b"tls " + hashlib.sha256(certificate).digest() + session
 
 
 def read_certificate(path: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What a packed function consists of where it is more than one pickle.
+"""The content of a packed function, where it is more than one pickle.
 
     setup        what is done before the function itself is unpickled (``django.setup()``)
     definitions  what of the caller's ``__main__`` they need, each name on its own

@@ -1,4 +1,4 @@
-"""What of ``__main__`` a function and its items need: each name packed on its own.
+"""Definitions of ``__main__`` that a function and its items need, each packed on its own.
 
     names that code looks up,    -->  a unit a name: a pickle  -->  definitions, each after
     names that pickles refer to       in which all others go        those that it refers to

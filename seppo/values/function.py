@@ -24,14 +24,7 @@ from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodT
 from typing import Any
 
 from seppo.errors import SerializationError
-from seppo.shipping.bundle import (
-    Bundle,
-    bundle_for,
-    grown,
-    modules_state,
-    renewed,
-    with_more,
-)
+from seppo.shipping.bundle import Bundle, bundle_for, grown, modules_state, renewed, with_more
 from seppo.shipping.capture import lost_modules
 from seppo.values.content import Content
 from seppo.values.definitions import Collector, Defined, Refused, combined, digest_of

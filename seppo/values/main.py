@@ -1,4 +1,4 @@
-"""What an object has to do with this process's ``__main__``, and what pickles refer to."""
+"""References to this process's ``__main__``: what of it an object and its pickle need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of an item that has no value: the exception, caught where it ran.
+"""Failures: the exception of an item that has no value, caught where it ran.
 
 A value travels as itself; a ``Failure`` stands for the exception of one item. The
 exception's pickle is tried out on the worker. So what cannot travel is known there: it is

@@ -1,4 +1,4 @@
-"""How to pickle what cloudpickle cannot, or not so that it comes home."""
+"""Reducers for what cloudpickle cannot pickle, or not so that it comes home."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of an exception can travel, where it cannot as a whole.
+"""Salvage of exceptions that cannot travel as a whole: what of them can.
 
 Each of its parts is pickled by itself, and tried out; so are the parts of exceptions that
 it holds. A part that fails is left out. How many there may be is bounded: exceptions can

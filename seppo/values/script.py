@@ -1,4 +1,4 @@
-"""What stands in for the caller's ``__main__`` in a worker process.
+"""The stand-in for the caller's ``__main__`` in a worker process.
 
 What a script defines at top level travels once, as *definitions* under its names, and lives
 in a module of ours that takes the place of ``__main__`` here: functions run in it, and all

@@ -1,4 +1,4 @@
-"""Where the items of a job come from when a chunk of them is packed.
+"""Item sources: where the items of a job come from when a chunk of them is packed.
 
 ``SequenceSource`` slices in place: a range travels as a range, a block of an array as one
 buffer. ``StreamSource`` holds what an iterator has yielded, packed at that moment, until

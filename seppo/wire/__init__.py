@@ -1,1 +1,1 @@
-"""What both sides of a connection, or a host and its worker processes, have in common."""
+"""Frames and messages: bytes between machines, and between a host and its worker processes."""

@@ -1,4 +1,4 @@
-"""Where a Pyro object is: strict parsing of what name servers tell."""
+"""Addresses of Pyro objects: strict parsing of what name servers tell."""
 
 from __future__ import annotations
 
@@ -41,11 +41,17 @@ class Address:
         match = _URI.fullmatch(uri)
         if match is None or not 0 < int(match["port"]) < 65536 or not _is_ip(match["host"]):
             raise ProtocolError(f"not the address of a worker: {uri[:100]!r}")
-        return cls(match["name"], match["host"].strip("[]"), int(match["port"]))
+        return cls(match["name"], _canonical(match["host"]), int(match["port"]))
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"PYRO:{self.object}@{host}:{self.port}"
+
+
+def _canonical(host: str) -> str:
+    """Return the one spelling of an IP address: else one peer could look like hundreds."""
+    address = ipaddress.ip_address(host.strip("[]"))
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _is_ip(host: str) -> bool:

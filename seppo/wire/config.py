@@ -1,4 +1,4 @@
-"""What a supervisor tells each of its worker processes, and how both prepare for it."""
+"""The configuration of a worker process, told by its supervisor, and how both prepare for it."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ item, or burst of tiny items, the worker writes which they are, and clears the m
 nothing of its user runs any more. A process that dies, in whatever way, leaves it as it was:
 MapReduce's "last gasp", kept by somebody who survives.
 
-    [number: uint64] [record 0] [record 1]      a record: attempt, first, stop, deadline
+    [number: uint64] [record 0] [record 1]      a record: attempt, first, stop, deadline, stage
 
 A record is written where it does not count yet and then made to count by its number, so
 that a process killed in the middle leaves the one before. Who reads while the worker lives
@@ -20,9 +20,12 @@ import struct
 import tempfile
 from dataclasses import dataclass
 
-_RECORD = struct.Struct("=QQQd")
+_RECORD = struct.Struct("=QQQdQ")
 _OFFSETS = (64, 128)  # bytes; apart from each other by a line of the processor's cache
 SIZE = 4096  # bytes
+# What runs: by their places in this list, the items, or what is done before any of them.
+STAGES = ("", "the initializer", "unpickling the function")
+INITIALIZER, FUNCTION = 1, 2
 READINGS = 8  # times; the worker writes at most every microsecond or so
 
 
@@ -36,12 +39,20 @@ class Mark:
         stop: The one after the last.
         deadline: Until when the item may run, on the monotonic clock, which processes of
             one machine share; 0 for ever.
+        stage: What was done before any of these items, by its place in ``STAGES``; 0 for
+            the items themselves.
     """
 
     attempt: int
     first: int
     stop: int
     deadline: float
+    stage: int = 0
+
+    @property
+    def setup(self) -> str:
+        """What was done before the items, in words; empty if they ran."""
+        return STAGES[self.stage] if self.stage < len(STAGES) else ""
 
 
 NOTHING = Mark(0, 0, 0, 0.0)
@@ -66,16 +77,23 @@ class LastGasp:
         # One store for each write: struct fills with zeros first, and a kill may come between.
         self._last = memoryview(memory).cast("Q")
 
-    def set(self, attempt: int, first: int, stop: int, deadline: float = 0.0) -> None:
-        """Say that these items of an attempt run from now on."""
+    def set(
+        self, attempt: int, first: int, stop: int, deadline: float = 0.0, stage: int = 0
+    ) -> None:
+        """Say that these items of an attempt run from now on, or what is done before them."""
         self._number = number = self._number + 1
         memory = self._memory
-        _RECORD.pack_into(memory, _OFFSETS[number & 1], attempt, first, stop, deadline)
+        _RECORD.pack_into(memory, _OFFSETS[number & 1], attempt, first, stop, deadline, stage)
         self._last[0] = number
 
     def clear(self) -> None:
         """Say that nothing runs."""
         self.set(0, 0, 0)
+
+    def enter(self, stage: int) -> None:
+        """Say what is done now before the items that were marked last."""
+        mark = self.read()
+        self.set(mark.attempt, mark.first, mark.stop, mark.deadline, stage)
 
     def read(self) -> Mark:
         """Return what runs, or ran last."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import selectors
 from collections.abc import Iterator
 
-from seppo.wire.messages import Message, from_frame, to_parts
+from seppo.wire.codec import from_frame, to_parts
+from seppo.wire.messages import Message
 from seppo.wire.stream import Stream
 
 

@@ -19,10 +19,10 @@ from typing import Any
 from seppo.errors import ProtocolError
 from seppo.values.batch import pack_plain, pack_values
 from seppo.wire.buffers import BufferPool
+from seppo.wire.codec import FUNCTION, from_frame, read_function, to_parts
 from seppo.wire.frames import MAX_FRAME, Frame
 from seppo.wire.lastgasp import LastGasp
 from seppo.wire.messages import (
-    FUNCTION,
     Cancel,
     Chunk,
     Differs,
@@ -38,9 +38,6 @@ from seppo.wire.messages import (
     Returned,
     Stored,
     Welcome,
-    from_frame,
-    read_function,
-    to_parts,
 )
 from seppo.wire.packed import SHARED_FROM
 from seppo.wire.stream import Stream
@@ -133,9 +130,8 @@ class Channel:
                     self.waiting.popleft()
                     return None
                 self.function = known
-                self.running = ChunkRun(
-                    partial(self._world.load, known), chunk, known.pace, self._memory
-                )
+                load = partial(self._world.load, known, self._memory)
+                self.running = ChunkRun(load, chunk, known.pace, self._memory)
                 self.waiting.popleft()  # last: who looks meanwhile finds the chunk somewhere
                 self._told_at = time.monotonic()
             return self.running

@@ -19,7 +19,8 @@ from seppo.errors import ProtocolError
 from seppo.trust.credentials import Credentials
 from seppo.trust.listener import Connection, Listener
 from seppo.wire.address import Address, address_to_tell
-from seppo.wire.messages import Attach, from_frame
+from seppo.wire.codec import from_frame
+from seppo.wire.messages import Attach
 from seppo.wire.stream import Stream, Waker
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,9 @@ class Door:
     def _serve(self, connection: Connection) -> None:
         deadline = time.monotonic() + PROOF_SECONDS
         try:
-            self._credentials.accept(connection.sock, OBJECT, deadline, False, connection.adopt)
+            self._credentials.accept(
+                connection.sock, self._listener.host, OBJECT, deadline, False, connection.adopt
+            )
             connection.trust()
             # It says nothing more before we have greeted it.
             message = from_frame(

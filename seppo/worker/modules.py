@@ -25,7 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from seppo.shipping import capture
+from seppo.shipping import loaded
 from seppo.shipping.bytecode import candidates
 from seppo.shipping.manifest import ELSEWHERE, NAMESPACE, SOURCE, Manifest, ModuleEntry
 
@@ -96,10 +96,10 @@ class Modules:
     # --- modules that were loaded before
 
     def _drop_stale(self, entries: list[ModuleEntry]) -> None:
-        loaded = {e.name: e for e in entries if e.name in sys.modules and e.kind != ELSEWHERE}
-        if not loaded:
+        present = {e.name: e for e in entries if e.name in sys.modules and e.kind != ELSEWHERE}
+        if not present:
             return
-        sources = {name: self._source_of(entry) for name, entry in loaded.items()}
+        sources = {name: self._source_of(entry) for name, entry in present.items()}
         dropped = {name for name, source in sources.items() if source is None}
         found = len(dropped) if dropped or self._dropped else 0
         while found:
@@ -107,7 +107,7 @@ class Modules:
             more = {
                 name
                 for name, source in sources.items()
-                if source is not None and name not in dropped and _uses(loaded[name], source, gone)
+                if source is not None and name not in dropped and _uses(present[name], source, gone)
             }
             dropped |= more
             found = len(more)
@@ -125,7 +125,7 @@ class Modules:
             return b"" if file is None and hasattr(module, "__path__") else None
         try:
             # Of the process that has loaded it: this one, or the one that has forked it.
-            began = capture.PROCESS_BEGAN
+            began = loaded.PROCESS_BEGAN
             if entry.kind != SOURCE or os.stat(file or "").st_ctime_ns >= began:
                 return None  # nobody knows what it was when it was loaded
             source = Path(str(file)).read_bytes()

@@ -125,12 +125,13 @@ def _wait_for_lease(line: Line) -> str:
     """Return the token of the client that we are leased to; an empty one to end instead."""
     while True:
         select.select([line], [], [])
-        for told in line.hear():
+        messages = line.hear()
+        if any("end" in told or "drain" in told for told in messages):
+            return ""  # also when the client has left with its lease still unread
+        for told in messages:
             match told:
                 case {"lease": {"token": str(token)}}:
                     return token
-                case {"end": True} | {"drain": True}:
-                    return ""
 
 
 def _wait_for_guest(line: Line, door: Door) -> Guest | None:

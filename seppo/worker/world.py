@@ -42,6 +42,7 @@ from seppo.values.content import Content
 from seppo.values.outcome import Failure, is_for_us
 from seppo.values.serialize import load
 from seppo.values.setup import Surroundings
+from seppo.wire.lastgasp import FUNCTION, INITIALIZER, LastGasp
 from seppo.wire.packed import Buffer
 from seppo.worker.functions import Known
 from seppo.worker.modules import Modules
@@ -192,8 +193,13 @@ class World:
             self._is_broken, self._looked_at = False, time.monotonic()
         self._modules.set_values(manifest.modules)
 
-    def load(self, known: Known) -> Callable[..., Any] | Failure:
-        """Return a function, ready to be called; or why it is not. Runs user code."""
+    def load(self, known: Known, mark: LastGasp | None = None) -> Callable[..., Any] | Failure:
+        """Return a function, ready to be called; or why it is not. Runs user code.
+
+        Args:
+            known: The function.
+            mark: Told what is done; None if nobody wants to know.
+        """
         refusal = self._refusal(self._read(known))
         if refusal is not None:
             return refusal
@@ -201,15 +207,16 @@ class World:
             problem, known.problem = known.problem, None  # the next map may do better
             return problem
         try:
-            return self._load(known)
+            return self._load(known, (lambda stage: None) if mark is None else mark.enter)
         except BaseException as error:  # user code: any module may be imported
             if is_for_us(error):
                 raise
             failure = Failure.of(error, skip=2)
             return replace(failure, ends_map=isinstance(error, SetupError))
 
-    def _load(self, known: Known) -> Callable[..., Any]:
+    def _load(self, known: Known, say: Callable[[int], None]) -> Callable[..., Any]:
         """Return a function that was unpickled; what is to be done before it is done."""
+        say(FUNCTION)
         if not known.is_open:
             found: Any = load(known.packed.packed)
             known.content, known.func = (found, None) if type(found) is Content else (None, found)
@@ -218,7 +225,8 @@ class World:
         if content is None:
             assert known.func is not None
             return known.func
-        around = self._begin(content)
+        around = self._begin(content, say)
+        say(FUNCTION)
         if known.func is None:
             known.func = content.load_func()
         else:
@@ -227,12 +235,13 @@ class World:
             around.provide(known.func)
         return known.func
 
-    def _begin(self, content: Content) -> Surroundings | None:
+    def _begin(self, content: Content, say: Callable[[int], None]) -> Surroundings | None:
         """Do what is to be done before a function is unpickled, unless it is done."""
         if content.setup is None:
             return None
         around = self._begun.get(content.setup_key)
         if around is None:
+            say(INITIALIZER)
             around = content.load_setup()
             rest = content.definitions[content.early :]
             script.call_early(partial(around.begin, current_worker() or "?"), rest)

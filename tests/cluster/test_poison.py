@@ -11,6 +11,7 @@ import sys
 import deadly
 import pytest
 from cluster import wait_until
+from processes import parent_of
 
 import seppo
 from seppo.core.events import WorkerLost
@@ -157,3 +158,29 @@ def test_a_worker_killed_from_outside_blames_nobody_for_good(own_cluster, tmp_pa
     assert all(1 <= runs[x] <= 3 for x in range(200))
     wait_until(lambda: len(cluster.pids()) == 2, "the successors")
     assert WorkerLost("a", "b").verdict is None  # the default: nobody can tell
+
+
+def test_an_item_that_kills_its_parent_process_leaves_the_host_to_the_next_map(own_cluster):
+    cluster = own_cluster(2)
+    items = [deadly.item(x, GUILTY, "parent", "running") for x in range(N)]
+    found = outcomes(seppo.map_parallel(deadly.visit, items), N)
+    assert [x for x in range(N) if isinstance(found[x], seppo.WorkerLostError)] == [GUILTY]
+    wait_until(lambda: len(cluster.pids()) == 2, "the successors")
+    assert list(seppo.map_parallel(abs, range(-N, 0))) == list(range(N, 0, -1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
+def test_a_host_whose_helper_is_killed_goes_on_and_blames_nobody(own_cluster):
+    cluster = own_cluster(2)
+
+    def nap(x):
+        import time
+
+        time.sleep(0.02)
+        return x
+
+    results = seppo.map_parallel(nap, range(100), retries_on_loss=0)
+    found = [next(results)]
+    os.kill(parent_of(parent_of(cluster.pids()[0])), signal.SIGKILL)
+    assert found + list(results) == list(range(100))
+    assert list(seppo.map_parallel(abs, range(-N, 0))) == list(range(N, 0, -1))

@@ -116,7 +116,7 @@ def test_an_unchanged_bundle_is_not_read_again(project, monkeypatch):
     steady = project.load("steady")
     before = pack_function(steady.a.work)
     monkeypatch.setattr("builtins.open", None)
-    monkeypatch.setattr(capture, "_read", None)
+    monkeypatch.setattr(capture, "read_loaded", None)
     assert pack_function(steady.a.work) is before
 
 

@@ -320,6 +320,61 @@ def test_an_initializer_that_fails_is_told_once_and_clearly(project):
     assert list(seppo.map_parallel(abs, [-1])) == [1]
 
 
+ENDINGS = {
+    "os._exit(3)": "exit code 3",
+    "os.kill(os.getpid(), 9)": "SIGKILL",
+    "os.kill(os.getpid(), 11)": "SIGSEGV",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_initializer_that_ends_its_process_is_told_once_and_blames_no_item(project, ending):
+    project.write(
+        "deadly_start.py",
+        f"""
+        import os, time
+        from seppo.place import is_worker_process
+        def start():
+            if is_worker_process():
+                {ending}
+                time.sleep(60)
+        """,
+    )
+    start = project.load("deadly_start").start
+    results = seppo.map_parallel(abs, range(100), initializer=start, return_exceptions=True)
+    with pytest.raises(seppo.SetupError) as caught:
+        list(results)
+    assert caught.value.what == "the initializer"
+    assert ENDINGS[ending] in str(caught.value)
+    assert "3 workers" in str(caught.value)
+    assert "item" not in str(caught.value)
+    assert caught.value.worker.startswith("seppo.")
+    assert list(results) == []
+    assert list(seppo.map_parallel(abs, [-1])) == [1]
+
+
+@pytest.mark.parametrize("options", [{}, {"retries_on_loss": 0, "duplicate": False}])
+def test_a_function_whose_unpickling_ends_the_process_blames_no_item(project, options):
+    project.write(
+        "deadly_import.py",
+        """
+        import os, time
+        from seppo.place import is_worker_process
+        if is_worker_process():
+            os._exit(5)
+        def work(x):
+            return x
+        """,
+    )
+    work = project.load("deadly_import").work
+    with pytest.raises(seppo.SetupError) as caught:
+        list(seppo.map_parallel(work, range(100), **options))
+    assert caught.value.what == "unpickling the function"
+    assert "exit code 5" in str(caught.value)
+    assert "item" not in str(caught.value)
+    assert list(seppo.map_parallel(abs, [-1])) == [1]
+
+
 def test_a_finalizer_that_fails_harms_nobody(project):
     project.write("bad_end.py", "def end(): raise SystemExit(3)\ndef work(x): return x\n")
     bad_end = project.load("bad_end")

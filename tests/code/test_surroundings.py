@@ -12,7 +12,7 @@ from cluster import Cluster, wait_until
 from projects import Project
 
 import seppo
-from seppo.values import setup
+from seppo.shipping import depends
 
 
 @pytest.fixture
@@ -216,8 +216,8 @@ def test_the_main_module_of_a_spawned_process(other_site):
 def test_a_file_that_cannot_be_read_any_more_is_told(other_site, monkeypatch):
     _, project, _ = other_site
     big = project.folder / "big.bin"
-    big.write_bytes(bytes(setup.SMALL + 1))
-    monkeypatch.setattr(setup, "_read", lambda *_: os.stat("/no/such/file"))
+    big.write_bytes(bytes(depends.SMALL + 1))
+    monkeypatch.setattr(depends, "_read", lambda *_: os.stat("/no/such/file"))
     with pytest.raises(seppo.SetupError, match="cannot read it"):
         list(seppo.map_parallel(abs, [1], depends=[big]))
     monkeypatch.undo()

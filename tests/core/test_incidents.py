@@ -42,3 +42,10 @@ def test_moves_and_mishaps_are_counted_by_item():
         2,
         1,
     ]
+
+
+def test_workers_that_are_lost_before_any_item_ran_count_until_a_result_comes():
+    incidents = Incidents()
+    assert [incidents.count_unready(), incidents.count_unready()] == [1, 2]
+    incidents.forget(0, 1)
+    assert incidents.count_unready() == 1

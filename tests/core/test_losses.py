@@ -2,7 +2,7 @@
 
 from dialogue import cancelled, delivered, done, lost, next_sent, open_job, scheduler_with, sent
 
-from seppo.core.commands import Deliver, FinishJob, LostItem, SendChunk
+from seppo.core.commands import Deliver, FailJob, FinishJob, LostItem, SendChunk, Unready
 from seppo.core.events import (
     InputEnded,
     InputOffered,
@@ -110,6 +110,51 @@ def test_workers_that_are_lost_again_and_again_with_nobody_to_blame_are_not_sent
         s.handle(WorkerJoined("a"), now=float(n))
     assert lost(commands) == [(0, LostItem("a", "SIGSEGV", 3))]
     assert n == MISHAPS + 2
+
+
+def lose_unready(s, worker, attempt, first=0, stop=4, now=1.0):
+    verdict = Verdict("SIGSEGV", attempt, first, stop, setup="the initializer")
+    return s.handle(WorkerLost(worker, "gone", verdict), now)
+
+
+def failed(commands):
+    return [c for c in commands if isinstance(c, FailJob)]
+
+
+def test_a_job_that_ends_workers_before_any_item_runs_fails_and_blames_no_item():
+    s = scheduler_with("a")
+    open_job(s, 4, chunksize=4, retries_on_loss=1)
+    assert failed(lose_unready(s, "a", 1)) == []
+    assert sent(s.handle(WorkerJoined("b"), now=2.0)) == [("b", 0, 4)]  # nobody is suspected
+    commands = lose_unready(s, "b", 2, now=3.0)
+    unready = Unready("b", "the initializer", "SIGSEGV", 2)
+    lines = ("a: SIGSEGV", "b: SIGSEGV")
+    assert failed(commands) == [FailJob(1, 0, 4, lines, unready=unready)]
+    assert lost(commands) == []
+    assert s.handle(WorkerJoined("c"), now=4.0) == []
+
+
+def test_where_nothing_may_begin_twice_no_item_has_begun_before_workers_are_ready():
+    s = scheduler_with("a", "b")
+    commands = open_job(s, 8, chunksize=4, retries_on_loss=0, duplicate=False)
+    assert sent(commands) == [("a", 0, 4), ("b", 4, 8)]
+    commands = lose_unready(s, "b", 2, 4, 8)
+    assert lost(commands) == []
+    assert len(failed(commands)) == 1
+
+
+def test_workers_that_end_unready_now_and_then_harm_no_job_that_goes_on():
+    s = scheduler_with("a")
+    commands = open_job(s, 4, chunksize=1, retries_on_loss=1)
+    for n in range(4):
+        attempt = next(c.attempt for c in commands if isinstance(c, SendChunk))
+        assert failed(lose_unready(s, "a", attempt, n, n + 1)) == []
+        commands = s.handle(WorkerJoined("a"), now=2.0)
+        attempt = next(c.attempt for c in commands if isinstance(c, SendChunk))
+        finished = done(s, attempt)
+        lose(s, "a", now=3.0)  # with nothing running
+        commands = s.handle(WorkerJoined("a"), now=3.0)
+    assert FinishJob(1) in finished
 
 
 def test_an_item_over_its_time_is_not_tried_again():

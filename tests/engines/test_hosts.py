@@ -99,10 +99,10 @@ def test_an_item_that_takes_long_is_blamed_exactly_also_in_a_burst(client, share
     assert client.loss().verdict == Verdict("SIGKILL", 7, 500, 501)
 
 
-def test_a_function_that_cannot_be_loaded_alive_makes_all_items_suspects(client):
+def test_a_function_that_cannot_be_loaded_alive_blames_no_item(client):
     bomb = deadly.AtUnpickling("exit")
     client.run(7, lambda x, bomb=bomb: x, range(5))
-    assert client.loss().verdict == Verdict("exit code 3", 7, 0, 5)
+    assert client.loss().verdict == Verdict("exit code 3", 7, 0, 5, setup="unpickling the function")
 
 
 def test_an_end_is_no_news_to_others(nameserver, shared, client):

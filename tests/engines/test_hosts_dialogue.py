@@ -20,6 +20,7 @@ from seppo.engines.hosts import (
     Hosts,
 )
 from seppo.settings import Settings
+from seppo.wire.codec import from_frame, to_parts
 from seppo.wire.messages import (
     Draining,
     Hello,
@@ -31,8 +32,6 @@ from seppo.wire.messages import (
     Waiting,
     Want,
     WorkerEnded,
-    from_frame,
-    to_parts,
 )
 from seppo.wire.stream import Stream
 

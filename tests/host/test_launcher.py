@@ -41,7 +41,7 @@ def hear(until, seconds=20):
         for item in launcher.news():
             if isinstance(item, Started):
                 pids[item.number] = item.pid
-            else:
+            elif isinstance(item, Ended):
                 ended[item.number] = item.status
 
 def start(number, mark=None):
@@ -105,6 +105,24 @@ launcher.close()
 
 
 @kinds
+def test_a_worker_that_is_leased_and_told_to_end_at_once_ends(kind):
+    """As when a client leaves in the moment in which a lost process is replaced."""
+    run(
+        kind,
+        """
+line = start(0)
+os.kill(pids[0], signal.SIGSTOP)
+line.send(b'{"lease": {"token": "abc"}}\\n')
+line.send(b'{"end": true}\\n')
+os.kill(pids[0], signal.SIGCONT)
+hear(lambda: ended)
+assert ended == {0: 0}, ended
+launcher.close()
+""",
+    )
+
+
+@kinds
 def test_a_worker_gets_the_memory_of_its_mark(kind):
     run(
         kind,
@@ -128,8 +146,9 @@ def test_each_worker_leads_a_session_of_its_own(kind):
         kind,
         """
 lines = [start(number) for number in range(2)]
-for pid in pids.values():
-    assert os.getsid(pid) == os.getpgid(pid) == pid
+sessions = {os.getsid(pid) for pid in pids.values()}
+assert len(sessions | {os.getsid(0)}) == 3
+assert {os.getpgid(pid) for pid in pids.values()} == sessions
 launcher.close()
 """,
     )
@@ -162,6 +181,21 @@ def test_libraries_are_limited_to_their_threads_before_they_are_preloaded(tmp_pa
         preload=("looks_at_threads",),
         before=f"sys.path.insert(0, {str(tmp_path)!r})",
     )
+
+
+@forks
+def test_threads_of_what_is_preloaded_are_told(tmp_path):
+    (tmp_path / "starts_a_thread.py").write_text(
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,), name='beats', daemon=True).start()\n"
+    )
+    output = run(
+        "ForkLauncher",
+        "line = start(0)\nlauncher.close()",
+        preload=("starts_a_thread",),
+        before=f"sys.path.insert(0, {str(tmp_path)!r})",
+    )
+    assert "have started threads (beats)" in output
 
 
 @forks
@@ -247,6 +281,65 @@ launcher.close()
     )
 
 
+PARENT = """
+def parent(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+"""
+
+
+@forks
+def test_the_parent_of_a_worker_is_nobody_elses():
+    run(
+        "ForkLauncher",
+        PARENT
+        + """
+lines = [start(number) for number in range(3)]
+assert len({parent(pid) for pid in pids.values()}) == 3
+os.kill(parent(pids[0]), signal.SIGKILL)
+os.kill(parent(pids[1]), signal.SIGSTOP)
+os.kill(pids[1], signal.SIGTERM)
+hear(lambda: 0 in ended)
+assert lines[0].recv(100) == b""  # the worker is gone with it
+launcher.kill(1)
+hear(lambda: len(ended) == 2)
+assert ended == {0: -9, 1: -9}, ended
+start(3)
+launcher.close()
+""",
+    )
+
+
+@forks
+def test_what_a_worker_sends_to_its_group_is_told_as_its_own_end():
+    run(
+        "ForkLauncher",
+        """
+line = start(0)
+os.killpg(os.getpgid(pids[0]), signal.SIGTERM)
+hear(lambda: ended)
+assert ended == {0: -15}, ended
+launcher.close()
+""",
+    )
+
+
+@forks
+def test_closing_does_not_wait_for_a_helper_that_is_stopped():
+    output = run(
+        "ForkLauncher",
+        """
+module.CLOSING = 0.2
+lines = [start(number) for number in range(2)]
+print("pids", *pids.values())
+os.kill(launcher._helper, signal.SIGSTOP)
+launcher.close()
+""",
+    )
+    pids = next(line.split()[1:] for line in output.splitlines() if line.startswith("pids"))
+    wait_until(lambda: not any(is_running(int(pid)) for pid in pids))
+
+
 @forks
 def test_a_worker_that_has_ended_is_not_killed_again():
     run(
@@ -263,14 +356,16 @@ launcher.close()
     )
 
 
-def test_a_process_with_threads_does_not_fork():
+def test_a_process_with_threads_does_not_fork_and_says_so(caplog):
     release = threading.Event()
-    thread = threading.Thread(target=release.wait)
+    thread = threading.Thread(target=release.wait, name="of-the-script")
     thread.start()
     try:
         made = launcher(run_worker)
         assert isinstance(made, SpawnLauncher)
         made.close()
+        if sys.platform == "linux":
+            assert "of-the-script" in caplog.text
     finally:
         release.set()
         thread.join(10)

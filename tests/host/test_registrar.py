@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from processes import NameServerProcess, free_port, wait_until
@@ -13,6 +14,8 @@ from seppo.host.registrar import Registrar
 from seppo.pyro.nameserver import Entry
 from seppo.settings import Settings
 from seppo.wire.address import Address
+
+ELSEWHERE = Address("seppo.supervisor", "127.0.0.1", 4712)
 
 
 class FakeNameServer:
@@ -28,14 +31,14 @@ class FakeNameServer:
         self.gate = threading.Event()
         self.gate.set()
 
-    def names(self) -> set[str]:
+    def get(self, name: str) -> Entry | None:
         self.asked += 1
         assert self.gate.wait(20)
         if self.is_strange:
             raise KeyError("a name server that answers nonsense")
         if self.is_away:
             raise NameServerError(self.location, "away")
-        return set(self.entries)
+        return self.entries.get(name)
 
     def register(self, entry: Entry) -> None:
         self.entries[entry.name] = entry
@@ -45,7 +48,7 @@ class FakeNameServer:
 
 
 def entry(name: str) -> Entry:
-    return Entry(name, Address("seppo.worker", "127.0.0.1", 4711), {"group": "lab"})
+    return Entry(name, Address("seppo.supervisor", "127.0.0.1", 4711), {"group": "lab"})
 
 
 @pytest.fixture
@@ -91,6 +94,14 @@ def test_what_was_lost_is_registered_again(fake, registrar):
     wait_until(lambda: fake.entries)
     fake.entries.clear()
     wait_until(lambda: fake.entries)
+
+
+@pytest.mark.parametrize("change", [{"address": ELSEWHERE}, {"facts": {"group": "other"}}])
+def test_what_was_replaced_is_put_right_again(fake, registrar, change):
+    registrar.add(entry("a"))
+    wait_until(lambda: fake.entries)
+    fake.entries["a"] = replace(entry("a"), **change)
+    wait_until(lambda: fake.entries["a"] == entry("a"))
 
 
 @pytest.mark.parametrize("fault", ["is_away", "is_strange"])

@@ -13,6 +13,7 @@ from seppo.host.commands import (
     GiveUp,
     KillProcess,
     Lease,
+    ReplaceHelper,
     StartSpare,
     Tell,
 )
@@ -21,6 +22,8 @@ from seppo.host.events import (
     ClientLeft,
     DrainAsked,
     FinalizerBegan,
+    HelperAnswered,
+    HelperEnded,
     KillAsked,
     LeaseReady,
     LimitsBegan,
@@ -33,7 +36,8 @@ from seppo.host.events import (
     Tick,
     Wanted,
 )
-from seppo.host.slots import ANSWER, ENDING, FINALIZER, LINE_GONE, OVERDUE, Slots
+from seppo.host.silence import DOUBT, SILENCE
+from seppo.host.slots import ANSWER, ENDING, FINALIZER, HELPER_ENDED, LINE_GONE, OVERDUE, Slots
 from seppo.host.tenants import IDLE, TELL_WAITING, Bounds
 from seppo.wire.lastgasp import NOTHING, Mark
 from seppo.wire.messages import Draining, Leased, Waiting, WorkerEnded
@@ -60,7 +64,7 @@ class Host:
             for command in commands:
                 match command:
                     case StartSpare(number=number):
-                        pending.append(SpareReady(number))
+                        pending += [HelperAnswered(number), SpareReady(number)]
                     case Lease(number=number):
                         pending.append(LeaseReady(number, f"at-{number}", f"token-{number}"))
                     case EndProcess(number=number):
@@ -441,6 +445,82 @@ def test_when_no_process_ever_gets_ready_it_gives_up():
 
 
 # --- draining and stopping
+
+
+def given_up(commands: list[object]) -> bool:
+    return any(isinstance(c, GiveUp) for c in commands)
+
+
+def test_a_helper_that_does_not_start_a_process_any_more_is_replaced(host):
+    host.slots.handle(ProcessEnded(1, 0), 0.0)  # its successor is asked for, and does not come
+    assert host.slots.next_deadline() == SILENCE
+    assert not given_up(host.slots.handle(Tick(), SILENCE))  # we may have been stopped, too
+    assert host.slots.next_deadline() == SILENCE + DOUBT
+    assert not given_up(host.slots.handle(Tick(), SILENCE + DOUBT / 2))
+    assert host.slots.handle(Tick(), SILENCE + DOUBT) == [ReplaceHelper()]
+    assert not given_up(host.slots.handle(Tick(), SILENCE + 1.5 * DOUBT))
+    assert given_up(host.slots.handle(Tick(), SILENCE + 2 * DOUBT))  # nobody replaces it
+
+
+def test_when_the_helper_has_ended_all_is_started_again_and_nobody_is_blamed(host):
+    host.come("a", "b")
+    host.say(Wanted("a", 1, 1))
+    assert host.held("a") == [1]
+    commands = host.slots.handle(HelperEnded(), 1.0)
+    ended = WorkerEnded("h.1", HELPER_ENDED, 0, 0, 0, False)
+    assert messages(commands, WorkerEnded) == [("a", ended)]
+    assert [c for c in commands if isinstance(c, StartSpare)] == [StartSpare(4), StartSpare(5)]
+    assert not [c for c in commands if isinstance(c, Lease)]  # those that are there end
+    for number in (1, 2, 3):
+        assert host.slots.handle(ProcessEnded(number, -9, ITEM), 1.0) == []
+    assert host.say(SpareReady(4), SpareReady(5))[0] == Lease(4)
+    assert host.held("a") == [4]
+
+
+def test_a_helper_that_was_replaced_is_not_doubted_any_more(host):
+    host.slots.handle(ProcessEnded(1, 0), 0.0)
+    for now in (SILENCE, SILENCE + DOUBT):
+        commands = host.slots.handle(Tick(), now)
+    assert commands == [ReplaceHelper()]
+    commands = host.slots.handle(HelperEnded(), now)
+    for number in (2, 3):
+        commands += host.slots.handle(ProcessEnded(number, -9), now)
+    for command in commands:
+        host.slots.handle(HelperAnswered(command.number), now)
+    assert host.slots.next_deadline() == float("inf")
+
+
+def test_a_helper_that_answers_late_is_not_doubted_any_more(host):
+    (start,) = host.slots.handle(ProcessEnded(1, 0), 0.0)
+    assert not given_up(host.slots.handle(Tick(), SILENCE))
+    host.slots.handle(HelperAnswered(start.number), SILENCE + 1)
+    assert not given_up(host.slots.handle(Tick(), SILENCE + DOUBT))
+    assert host.slots.next_deadline() == float("inf")
+
+
+def test_a_helper_that_does_not_kill_any_more_is_replaced(host):
+    host.slots.handle(DrainAsked(), 0.0)
+    for now in (ENDING, 2 * ENDING, SILENCE + ENDING):
+        assert not given_up(host.slots.handle(Tick(), now))
+    assert ReplaceHelper() in host.slots.handle(Tick(), SILENCE + ENDING + DOUBT)
+
+
+def test_a_process_that_cannot_be_killed_is_not_the_helpers_fault(host):
+    host.slots.handle(DrainAsked(), 0.0)
+    for number in (1, 2):
+        host.slots.handle(HelperAnswered(number), ENDING)
+    for now in (SILENCE, SILENCE + DOUBT, 10 * SILENCE):
+        commands = host.slots.handle(Tick(), now)
+        assert not given_up(commands)
+        for command in commands:
+            host.slots.handle(HelperAnswered(command.number), now)
+
+
+def test_preloading_may_take_as_long_as_it_likes():
+    slots = Slots("h", Bounds(2))
+    slots.handle(Tick(), 0.0)
+    for now in (SILENCE, SILENCE + DOUBT, 10 * SILENCE):
+        assert not given_up(slots.handle(Tick(), now))
 
 
 def test_draining_ends_spares_and_lets_items_finish(host):

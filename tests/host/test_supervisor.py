@@ -23,10 +23,12 @@ from processes import (
 )
 
 from seppo.errors import SecurityError
+from seppo.host.helper import QUICK_ENDS
 from seppo.pyro.nameserver import NameServer
 from seppo.pyro.proxy import call
 from seppo.settings import Settings
 from seppo.wire.address import Address
+from seppo.wire.codec import to_parts
 from seppo.wire.messages import (
     Attach,
     Chunk,
@@ -41,7 +43,6 @@ from seppo.wire.messages import (
     Want,
     Welcome,
     WorkerEnded,
-    to_parts,
 )
 from seppo.wire.stream import Stream
 
@@ -118,20 +119,70 @@ def test_killing_the_supervisor_leaves_no_orphan():
         worker.run(1, time.sleep, [60])
         wait_until(supervisor.spares)
         pids = [worker.pid, *supervisor.spares()]
-        helpers = {parent_of(pid) for pid in pids} if sys.platform == "linux" else set()
+        if sys.platform == "linux":
+            pids += [parent_of(pid) for pid in pids]  # guardians
+            pids.append(parent_of(pids[-1]))  # the helper
+            pids.append(parent_of(pids[-1]))  # its keeper
+            assert parent_of(pids[-1]) == supervisor.pid
         supervisor.kill(signal.SIGKILL)
-        wait_until(lambda: not any(map(is_running, [*pids, *helpers])), seconds=5)
+        wait_until(lambda: not any(map(is_running, pids)), seconds=5)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
-def test_losing_the_helper_that_forks_ends_the_supervisor_with_a_reason(nameserver):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_helper_that_is_killed_or_stopped_is_replaced(number):
+    soon = "import seppo.host.silence as s; s.SILENCE = s.DOUBT = 0.5\n"
+    with (
+        SupervisorProcess(None, 1, "helper", first=soon, preload=["decimal"]) as supervisor,
+        Lessee(supervisor) as client,
+    ):
+        (worker,) = client.lease()
+        worker.run(1, time.sleep, [60])
+        wait_until(supervisor.spares)
+        (spare,) = supervisor.spares()
+        helper = parent_of(parent_of(spare))
+        keeper = parent_of(helper)
+        os.kill(helper, number)
+        if number == signal.SIGSTOP:
+            killed(spare)  # so that another one is wanted
+        ended = client.ended(worker)
+        assert "helper process" in ended.how
+        assert ended.attempt == 0  # no item is to be blamed
+        wait_until(lambda: not any(map(is_running, (helper, worker.pid))))
+        (successor,) = client.attach()
+        successor.run(2, lambda _: "_decimal" in sys.modules, [0])
+        assert successor.outcomes(2, 1) == [True]
+        assert parent_of(parent_of(parent_of(successor.pid))) == keeper
+        assert "the helper process that forks workers is replaced: SIGKILL" in supervisor.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
+def test_helpers_that_end_again_and_again_end_the_supervisor_with_a_reason(nameserver):
     with SupervisorProcess(nameserver, 1, "helper") as supervisor:
-        (pid,) = supervisor.spares()
-        killed(parent_of(pid))
+        for _ in range(QUICK_ENDS):
+            wait_until(supervisor.spares)
+            (pid,) = supervisor.spares()
+            killed(parent_of(parent_of(pid)))
+            wait_until(lambda pid=pid: not is_running(pid))
         assert supervisor.wait(10) != 0
         assert "helper process" in supervisor.output
         assert not is_running(pid)
         assert supervisor.registered() == set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
+def test_a_keeper_that_is_stopped_with_its_helper_ends_the_supervisor_with_a_reason():
+    soon = "import seppo.host.silence as s, seppo.host.launcher as l\n"
+    soon += "s.SILENCE = s.DOUBT = l.CLOSING = 0.5\n"
+    with SupervisorProcess(None, 1, "stopped", first=soon) as supervisor:
+        (pid,) = supervisor.spares()
+        helper = parent_of(parent_of(pid))
+        os.kill(parent_of(helper), signal.SIGSTOP)
+        os.kill(helper, signal.SIGSTOP)
+        killed(pid)
+        assert supervisor.wait(10) != 0
+        assert "does not answer" in supervisor.output
+        wait_until(lambda: not is_running(helper))
 
 
 CRASHING = """
@@ -394,9 +445,25 @@ def kill_group(_: object) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
+def kill_parent(_: object) -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def stop_parent_and_exit(_: object) -> None:
+    os.kill(os.getppid(), signal.SIGSTOP)
+    os._exit(3)
+
+
+# Where nothing forks, the parent is the supervisor.
+forked_only = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
+
+
 @pytest.mark.parametrize(
     ("item", "how"),
     [
+        pytest.param(kill_parent, "SIGKILL", marks=forked_only),
+        pytest.param(stop_parent_and_exit, "SIGKILL", marks=forked_only),
         (close_all_descriptors, "exit code"),
         (write_rubbish, "(it wrote rubbish to its control line)"),
         (kill_group, "SIGKILL"),

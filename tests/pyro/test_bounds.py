@@ -8,13 +8,7 @@ import time
 import pytest
 from Pyro5 import errors, protocol, serializers
 
-from seppo.pyro.bounds import (
-    JSON,
-    OURS,
-    PYROS,
-    BoundedConnection,
-    receive_message,
-)
+from seppo.pyro.bounds import JSON, OURS, PYROS, BoundedConnection, receive_message
 
 
 @pytest.fixture

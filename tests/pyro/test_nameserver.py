@@ -37,7 +37,7 @@ def raw(process):
 
 
 def entry(name: str, port: int = 4711, **facts: str) -> Entry:
-    return Entry(f"seppo.{name}", Address("seppo.worker", "127.0.0.1", port), facts)
+    return Entry(f"seppo.{name}", Address("seppo.supervisor", "127.0.0.1", port), facts)
 
 
 def test_what_is_registered_is_found_as_it_was(nameserver):
@@ -84,16 +84,22 @@ def test_junk_entries_are_left_out(nameserver, raw, caplog):
     tags = ["seppo", "seppo.group=lab"]
     raw.register("seppo.unix", "PYRO:x@./u:/tmp/socket", metadata=tags)
     raw.register("seppo.name", "PYRONAME:x", metadata=tags)
+    raw.register("seppo.else", "PYRO:x@127.0.0.1:80", metadata=tags)
     raw.register("seppo.meta", "PYROMETA:x", metadata=tags)
     raw.register(
-        "seppo.facts", "PYRO:x@127.0.0.1:80", metadata=[*tags, "seppo", "=", "seppo.=", "x=y"]
+        "seppo.facts",
+        "PYRO:seppo.supervisor@127.0.0.1:80",
+        metadata=[*tags, "seppo", "=", "seppo.=", "x=y"],
     )
     nameserver.register(entry("good", group="lab"))
     with caplog.at_level(logging.WARNING):
         found = nameserver.find("lab")
     assert [one.name for one in found] == ["seppo.facts", "seppo.good"]
+    assert nameserver.get("seppo.unix") is None
+    assert nameserver.get("seppo.goo") is None
+    assert nameserver.get("seppo.good") == entry("good", group="lab")
     assert found[0].facts.get("group") == "lab"
-    assert caplog.text.count("ignoring") == 3
+    assert caplog.text.count("ignoring") == 4
 
 
 def test_nobody_listening_is_known_at_once():

@@ -4,6 +4,7 @@ import os
 import pickle
 import secrets
 import socket
+from dataclasses import replace
 
 import pytest
 from attack import (
@@ -35,8 +36,9 @@ from seppo.trust.keyfile import Key, ensure_key
 from seppo.trust.proof import MAGIC, ClientProof, ServerProof
 from seppo.version import PROTOCOL_VERSION
 from seppo.wire.address import Address
+from seppo.wire.codec import to_parts
 from seppo.wire.frames import encode
-from seppo.wire.messages import Leased, Want, Welcome, to_parts
+from seppo.wire.messages import Leased, Want, Welcome
 
 OTHER = Key(secrets.token_bytes(32), "another")
 # That there is nobody to be used is told once in a process.
@@ -279,8 +281,18 @@ def test_a_proof_is_bound_to_the_machine(monkeypatch):
     assert proof.address_binding(*far) == off_loopback  # two machines have to agree
 
 
+def test_hosts_with_another_key_are_those_of_somebody_else(target, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("SEPPO_KEY_FILE", str(tmp_path / "other"))
+    assert set(seppo.map_parallel(lambda x: os.getpid(), range(3))) == {os.getpid()}
+    assert caplog.text == ""
+
+
 def test_all_refusing_is_no_silent_serial_map(target, tmp_path, monkeypatch):
     monkeypatch.setenv("SEPPO_KEY_FILE", str(tmp_path / "other"))
+    (entry,) = target.entries()
+    ours = Credentials(Settings.load()).key.fingerprint
+    claims = replace(entry, facts={**entry.facts, "key": ours})
+    monkeypatch.setattr(NameServer, "find", lambda self, group: [claims])
     with pytest.raises(SecurityError, match="other"):
         list(seppo.map_parallel(abs, range(3)))
 

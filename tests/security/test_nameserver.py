@@ -173,6 +173,19 @@ def test_entries_are_bounded(own_cluster, monkeypatch):
     assert names.count() == 2
 
 
+@pytest.mark.parametrize("odd", ["\ud800", "a\n", "\x1b[31m"])
+def test_what_cannot_be_told_is_not_taken(port, target, odd):
+    uri = "PYRO:seppo.supervisor@127.0.0.1:1"
+    call_raw(
+        port,
+        request("register", f"seppo.{odd}", uri, False, ["seppo"]),
+        request("register", "seppo.x", uri, False, ["seppo", f"seppo.{odd}"]),
+        request("set_metadata", next(iter(target.entries())).name, [odd, "seppo"]),
+        request("lookup", odd),
+    )
+    assert len(NameServer(target.settings).find()) == 1
+
+
 def test_pyros_own_proxies_still_work(port):
     with Proxy(f"PYRO:{NAMESERVER}@127.0.0.1:{port}") as proxy:
         uri = "PYRO:thing@127.0.0.1:4"

@@ -15,8 +15,8 @@ from seppo.trust.keyfile import Key
 from seppo.trust.proof import ClientProof, ProofContext, ServerProof
 from seppo.version import PROTOCOL_VERSION
 from seppo.wire.address import Address
+from seppo.wire.codec import from_frame
 from seppo.wire.frames import HEADER, MAGIC, VERSION, FrameReader, encode
-from seppo.wire.messages import from_frame
 
 KEY = Key(secrets.token_bytes(32), "here")
 CHANNEL = ProofContext("seppo.worker", b"tcp")

@@ -177,11 +177,13 @@ def test_a_client_refuses_a_server_and_itself(cluster, worker, files, tmp_path, 
         NameServer(Settings.load({**theirs, "PYRO_NS_PORT": str(cluster.port)})).find()
 
 
-@pytest.mark.parametrize("kind", ["of another authority", "of ours, but another"])
+@pytest.mark.parametrize("kind", ["of another authority", "of ours, but another", "of ours"])
 def test_a_relay_with_a_certificate_is_refused(cluster, worker, files, tmp_path, authority, kind):
-    # The attacker somehow has a certificate that the worker takes.
+    # The attacker has a certificate and its private key, from a machine that has no shared key.
     inner = trusting_anybody(files["PYRO_SSL_CLIENTCERT"], files["PYRO_SSL_CLIENTKEY"])
-    its = (authority if "ours" in kind else Authority()).write(tmp_path)
+    its = files if kind == "of ours" else authority.write(tmp_path)
+    if kind == "of another authority":
+        its = Authority().write(tmp_path)
     outer = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     outer.load_cert_chain(its["PYRO_SSL_SERVERCERT"], its["PYRO_SSL_SERVERKEY"])
     with Relay(worker, inner, outer) as relay:

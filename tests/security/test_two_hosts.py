@@ -116,7 +116,21 @@ def test_a_map_over_mutual_tls_and_refusals_without(site, tmp_path):
     (copy / "key").write_text("00" * 32)  # certificates alone are not enough
     wrong = site.run(1, "-c", MAP)
     assert "RAN" not in wrong.stdout
-    assert "SecurityError" in wrong.stderr
+    assert "no worker of group" in wrong.stderr  # that host is somebody else's
+
+
+def test_a_name_server_on_every_interface_takes_nothing_plain_on_loopback(site):
+    assert site.run(0, "-m", "seppo", "keys", "new").returncode == 0
+    route = ["ip", "route", "replace", "default", "via", site.hosts.addresses[1]]
+    site.run(0, "-c", f"import subprocess; subprocess.run({route}, check=True)").check_returncode()
+    line = site.start("-m", "seppo", "nameserver", "--host", "0.0.0.0")
+    assert "encrypted" in line
+    assert "not encrypted" not in line
+    plain = site.run(0, "-c", ENTRIES, PYRO_NS_HOST="127.0.0.1")
+    assert "SecurityError" in plain.stderr
+    assert "address in the network" in plain.stderr
+    for environ in ({}, {"PYRO_NS_HOST": "127.0.0.1", "PYRO_SSL": "1"}):
+        assert site.run(0, "-c", ENTRIES, **environ).stdout == "0\n"
 
 
 def test_without_encryption_only_if_all_insist_and_with_warnings(site):

@@ -247,7 +247,7 @@ class FailsTooSoon(Scheduler):
     def handle(self, event, now):
         if now > 0.5:
             for job in self._jobs.values():
-                self._ends._fail(job, now, commands := [])
+                self._losses.fail(job, now, commands := [])
                 return commands
         return super().handle(event, now)
 

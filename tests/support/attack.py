@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import pickle
 import select
 import socket
@@ -21,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from processes import PATIENCE, wait_until
+from processes import CREDENTIALS, PATIENCE, wait_until
 from Pyro5 import protocol
 
 from seppo.pyro.bounds import JSON
@@ -140,13 +141,20 @@ def greeting() -> bytes:
 
 
 def request(method: str, *args: Any, flags: int = 0, **kwargs: Any) -> bytes:
-    """Return a call to a name server."""
-    return message(protocol.MSG_INVOKE, JSON.dumpsCall(NAMESERVER, method, args, kwargs), flags)
+    """Return a call to a name server, with escapes for what no encoding has."""
+    call = {"object": NAMESERVER, "method": method, "params": args, "kwargs": kwargs}
+    return message(protocol.MSG_INVOKE, json.dumps(call).encode(), flags)
+
+
+def our_key() -> str:
+    """Return the fingerprint of our key; anybody can copy it from a true entry."""
+    return CREDENTIALS.key.fingerprint
 
 
 def rogue(name: str, port: int, host: str = "127.0.0.1", **facts: str) -> Entry:
     """Return an entry like a host's."""
-    facts = {"group": "default", "protocol": str(PROTOCOL_VERSION), "places": "4", **facts}
+    claims = {"group": "default", "protocol": str(PROTOCOL_VERSION), "places": "4"}
+    facts = {**claims, "key": our_key(), **facts}
     return Entry(name, Address("seppo.supervisor", host, port), facts)
 
 
@@ -290,9 +298,9 @@ class Relay(Listener):
 class BlackHole:
     """A port to which connecting never ends: nobody accepts, and its backlog is full."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self._server = socket.socket()
-        self._server.bind(("127.0.0.1", 0))
+        self._server.bind((host, port))
         self._server.listen(0)
         self.port = self._server.getsockname()[1]
         self._clients: list[socket.socket] = []

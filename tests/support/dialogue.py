@@ -1,13 +1,6 @@
 """Words for dialogues with the scheduler: what happened, when, and what it answers."""
 
-from seppo.core.commands import (
-    CancelAttempt,
-    Deliver,
-    KillWorker,
-    LostItem,
-    RecallChunk,
-    SendChunk,
-)
+from seppo.core.commands import CancelAttempt, Deliver, KillWorker, LostItem, RecallChunk, SendChunk
 from seppo.core.events import (
     InputEnded,
     InputOffered,

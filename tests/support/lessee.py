@@ -13,6 +13,7 @@ from seppo.values.batch import pack_values, unpack_all
 from seppo.values.function import PackedFunction, pack_function
 from seppo.values.setup import Setup
 from seppo.wire.address import Address
+from seppo.wire.codec import from_frame, to_parts
 from seppo.wire.messages import (
     Attach,
     Chunk,
@@ -25,8 +26,6 @@ from seppo.wire.messages import (
     Want,
     Welcome,
     WorkerEnded,
-    from_frame,
-    to_parts,
 )
 from seppo.wire.stream import Stream
 

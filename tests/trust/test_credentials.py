@@ -34,8 +34,8 @@ def encrypted(key_path):
     return Settings(key_file=str(key_path), tls_on_loopback=True)
 
 
-def meet(server, client, seconds=20.0):
-    """Have two ends meet; return what each got: a socket or an error."""
+def meet(server, client, seconds=20.0, listens_on="127.0.0.1"):
+    """Have two ends meet on loopback; return what each got: a socket or an error."""
     got = {}
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -43,7 +43,7 @@ def meet(server, client, seconds=20.0):
             connection = SimpleNamespace(sock=listener.accept()[0])
             try:
                 Credentials(server).accept(
-                    connection.sock, "role", time.monotonic() + seconds, False,
+                    connection.sock, listens_on, "role", time.monotonic() + seconds, False,
                     lambda sock: setattr(connection, "sock", sock),
                 )  # fmt: skip
                 got["server"] = connection.sock
@@ -127,6 +127,18 @@ def test_plain_text_and_tls_do_not_meet(bundle, plain_side):
     server, client = meet(settings["server"], settings["client"], seconds=5.0)
     assert isinstance(server, OSError)
     assert isinstance(client, OSError)
+
+
+def test_one_that_listens_on_every_interface_encrypts_on_loopback_too(bundle):
+    inside = replace(encrypted(bundle), tls_on_loopback=False)
+    server, client = meet(inside, inside, seconds=5.0, listens_on="0.0.0.0")
+    assert isinstance(server, OSError)
+    assert isinstance(client, SecurityError)
+    assert "address in the network" in str(client)
+
+    server, client = meet(inside, encrypted(bundle), listens_on="0.0.0.0")
+    with server, client:
+        assert client.version() == "TLSv1.3"
 
 
 def test_missing_certificates_are_named_with_what_to_do(tmp_path):

@@ -26,8 +26,9 @@ from seppo.values.batch import (
 )
 from seppo.values.outcome import Failure
 from seppo.values.serialize import OUT_OF_BAND, dump
+from seppo.wire.codec import from_frame, to_parts
 from seppo.wire.frames import FrameReader, encode
-from seppo.wire.messages import Results, from_frame, to_parts
+from seppo.wire.messages import Results
 from seppo.wire.packed import Batch, Packed
 
 

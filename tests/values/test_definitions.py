@@ -14,13 +14,7 @@ from seppo.values.batch import pack_values, unpack_all
 from seppo.values.function import grow, pack_function
 from seppo.values.main import Seen
 from seppo.values.script import StandIn
-from seppo.values.source import (
-    PackedCall,
-    SequenceSource,
-    StreamSource,
-    TaskSource,
-    run_task,
-)
+from seppo.values.source import PackedCall, SequenceSource, StreamSource, TaskSource, run_task
 
 
 @pytest.fixture

@@ -32,6 +32,19 @@ def test_pyro_reads_the_same_from_it(name, host, port):
     assert uri.sockname is None
 
 
+@pytest.mark.parametrize(
+    ("spelling", "host"),
+    [
+        ("[::ffff:10.0.0.1]", "10.0.0.1"),
+        ("[::FFFF:a00:1]", "10.0.0.1"),
+        ("[0:0::1]", "::1"),
+        ("[FE80::0A]", "fe80::a"),
+    ],
+)
+def test_an_address_has_one_spelling(spelling, host):
+    assert Address.parse(f"PYRO:x@{spelling}:0080") == Address("x", host, 80)
+
+
 STRICT = re.compile(r"PYRO:[\w.\-]+@([\w.\-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", re.ASCII)
 
 

@@ -10,7 +10,7 @@ import time
 import pytest
 from processes import wait_until
 
-from seppo.wire.lastgasp import NOTHING, LastGasp, Mark
+from seppo.wire.lastgasp import FUNCTION, INITIALIZER, NOTHING, LastGasp, Mark
 
 
 @pytest.fixture
@@ -38,6 +38,20 @@ def test_a_mark_that_is_cleared_is_nothing_and_yet_something_ran(memory):
     memory.clear()
     assert memory.read() == NOTHING
     assert memory.has_begun
+
+
+def test_what_is_done_before_the_items_is_marked_with_them(memory):
+    memory.set(7, 10, 15)
+    assert memory.read().setup == ""
+    memory.enter(INITIALIZER)
+    assert memory.read() == Mark(7, 10, 15, 0.0, INITIALIZER)
+    assert memory.read().setup == "the initializer"
+    memory.enter(FUNCTION)
+    assert memory.read().setup == "unpickling the function"
+    memory.set(7, 10, 11)
+    assert memory.read() == Mark(7, 10, 11, 0.0)
+    memory.set(7, 10, 11, 0.0, 1 << 63)  # user code may write anything
+    assert memory.read().setup == ""
 
 
 def test_another_process_writes_what_this_one_reads(memory):

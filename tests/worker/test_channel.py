@@ -12,6 +12,7 @@ from processes import wait_until
 from seppo.errors import ProtocolError
 from seppo.values.batch import EACH, pack_values, pack_whole, unpack_all
 from seppo.values.function import PackedFunction, pack_function
+from seppo.wire.codec import from_frame, to_parts
 from seppo.wire.messages import (
     Cancel,
     Chunk,
@@ -23,8 +24,6 @@ from seppo.wire.messages import (
     Results,
     Returned,
     Welcome,
-    from_frame,
-    to_parts,
 )
 from seppo.wire.packed import Batch
 from seppo.wire.stream import Stream

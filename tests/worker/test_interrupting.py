@@ -16,17 +16,10 @@ from processes import wait_until
 from seppo.values.batch import pack_whole
 from seppo.values.function import pack_function
 from seppo.values.outcome import Interrupted
+from seppo.wire.codec import from_frame, to_parts
 from seppo.wire.lastgasp import NOTHING, LastGasp
 from seppo.wire.line import Line
-from seppo.wire.messages import (
-    Cancel,
-    Chunk,
-    Message,
-    Results,
-    Returned,
-    from_frame,
-    to_parts,
-)
+from seppo.wire.messages import Cancel, Chunk, Message, Results, Returned
 from seppo.wire.stream import Stream
 from seppo.worker import service as services
 from seppo.worker.channel import Channel

@@ -18,17 +18,12 @@ from processes import Process, SupervisorProcess, is_running, wait_until
 
 from seppo.host import slots
 from seppo.place import current_worker
+from seppo.shipping.depends import Depends
 from seppo.values.batch import EACH, WHOLE, pack_values
 from seppo.values.function import pack_function
 from seppo.values.outcome import Failure
-from seppo.values.setup import Depends, Setup
-from seppo.wire.messages import (
-    Cancel,
-    Chunk,
-    Recall,
-    Returned,
-    WorkerEnded,
-)
+from seppo.values.setup import Setup
+from seppo.wire.messages import Cancel, Chunk, Recall, Returned, WorkerEnded
 from seppo.wire.packed import Batch
 
 

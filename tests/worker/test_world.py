@@ -11,9 +11,10 @@ import pytest
 from projects import Project
 from worlds import OtherWorld
 
+from seppo.shipping.depends import Depends
 from seppo.values.function import pack_function
 from seppo.values.outcome import Failure
-from seppo.values.setup import Depends, Setup
+from seppo.values.setup import Setup
 from seppo.worker.functions import Known
 from seppo.worker.world import World
 
@@ -223,7 +224,7 @@ def test_an_extension_module_of_an_own_package_is_that_of_the_machine(project, s
 def preloaded(start, site, *names, change=""):
     """Start a process in which these modules were imported, from files long unchanged."""
     imports = "; ".join(f"import {name}" for name in names)
-    long_ago = "from seppo.shipping import capture; capture.PROCESS_BEGAN = 1 << 63"
+    long_ago = "from seppo.shipping import loaded; loaded.PROCESS_BEGAN = 1 << 63"
     return start(
         before=f"import sys; sys.path.insert(0, {str(site)!r}); {imports}{change}; {long_ago}"
     )

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from seppo.errors import ProtocolError
 from seppo.values.batch import EACH, WHOLE
+from seppo.wire.codec import LONGEST_TEXT, from_frame, to_parts
 from seppo.wire.frames import Frame, FrameReader, encode
 from seppo.wire.messages import (
-    LONGEST_TEXT,
     Attach,
     Cancel,
     Chunk,
@@ -38,8 +38,6 @@ from seppo.wire.messages import (
     Want,
     Welcome,
     WorkerEnded,
-    from_frame,
-    to_parts,
 )
 from seppo.wire.packed import Batch, Packed
 
