@@ -536,7 +536,7 @@ def test_c_code_over_its_time_limit_is_killed(client, tmp_path):
 
 
 def test_an_end_for_want_of_memory_is_told_as_such():
-    first = "import itertools, seppo.host.supervisor as s; n = itertools.count(); "
+    first = "import itertools, seppo.host.processes as s; n = itertools.count(); "
     first += "s.oom_kills = lambda: next(n)"  # the kernel's counter has grown meanwhile
     with SupervisorProcess(None, 1, "oom", first=first) as host, Lessee(host) as client:
         (worker,) = client.lease()
