@@ -46,7 +46,7 @@ from seppo.wire.messages import (
 )
 from seppo.wire.stream import Stream
 
-SOON = "import seppo.host.slots as s, seppo.host.tenants as t\n"
+SOON = "import seppo.host.slot as s, seppo.host.tenants as t\n"
 SOON += "s.OVERDUE = s.ENDING = t.TELL_WAITING = 0.5\n"
 SOON += "import seppo.host.supervisor as v; v.WATCH = 0.1\n"
 
