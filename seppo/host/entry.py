@@ -1,4 +1,4 @@
-"""The entry of a host in the name server: what it says, and when it is there."""
+"""The host's entry in the name server: what it tells, and when it is registered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One worker process as its supervisor holds it."""
+"""One worker process as its supervisor holds it: control line, mark, token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker processes of a host: how they are started, told, heard and killed."""
+"""Worker processes of a host: they are started, told, heard and killed here."""
 
 from __future__ import annotations
 

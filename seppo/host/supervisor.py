@@ -1,4 +1,4 @@
-"""The host's side: keeps worker processes ready, leases them to clients, and ends them.
+"""The supervisor of a host: keeps worker processes ready, leases them to clients, ends them.
 
 The supervisor never runs user code, so it answers at once whatever its processes do. What
 is to happen is decided by ``Slots``; here it is done. One loop waits for news: a process is
