@@ -17,7 +17,7 @@ from seppo.core.shares import Shares
 
 
 class Assignment:
-    """Decides who gets the next chunks.
+    """Decides which workers get the next chunks.
 
     Attributes:
         due: When a paused worker may get work again; None if none waits for that.

@@ -134,7 +134,7 @@ class Crew:
         return worker
 
     def drain(self, name: str, now: float) -> None:
-        """Give a worker nothing more."""
+        """Take note that a worker drains: it gets no other chunk."""
         worker = self.workers.get(name)
         if worker is not None and not worker.is_draining:
             worker.is_draining = True
@@ -200,7 +200,7 @@ class Crew:
         self.place(worker)
 
     def echo(self, number: int) -> Worker | None:
-        """Return the silent worker that an attempt, which has ended, was at."""
+        """Return the silent worker that had this attempt, which has ended; or None."""
         return self._echoes.get(number)
 
     def heard(self, worker: Worker, now: float) -> bool:

@@ -38,7 +38,7 @@ class Ends:
         return job.deadline
 
     def _is_stranded(self, job: Job) -> bool:
-        """Whether nobody works for a job, or ever will unless a worker joins."""
+        """Whether no worker works for a job, or will unless one joins."""
         return (
             self._ledger.crew.is_alone
             and job.items.is_pending

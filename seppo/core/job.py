@@ -1,8 +1,8 @@
 """Jobs and attempts: what a job is made of, and one try of a chunk on one worker.
 
-A *shadow* is an attempt whose items have a place besides: a straggler that was copied, or
-what a silent worker holds. It is not counted as a place of its items; whoever answers
-first wins.
+A *shadow* is an attempt whose items have another place, too: it was a straggler and was
+copied, or its worker is silent. It does not count as a place of its items; the first answer
+wins.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Attempt:
     progress_at: float  # when it was sent or last brought results
     is_suspect: bool = False  # one item, run alone, whose worker was lost before
     recalled_at: float | None = None  # when its rest was asked for
-    is_shadow: bool = False  # its items have a place besides: see the module
+    is_shadow: bool = False  # its items have another place, too: see the module
 
     @property
     def size(self) -> int:
@@ -46,7 +46,7 @@ class Attempt:
         self.progress_at = now
 
     def shorten(self, stop: int) -> None:
-        """Take note that what is behind ``stop`` does not belong to it any more."""
+        """Take note that it ends at ``stop`` now: the rest was given back."""
         self.stop = stop
 
     def move_up(self, now: float) -> None:
@@ -58,7 +58,7 @@ class Attempt:
         self.recalled_at = now
 
     def seconds_unbegun(self, now: float) -> float:
-        """Return how long what is probably not begun will take, while the chunk runs."""
+        """Return the estimated time of its items that have probably not begun."""
         waited = max(0.0, now - self.progress_at)
         known = self.job.cost.seconds_per_item
         cost = waited if known is None else known
@@ -66,8 +66,8 @@ class Attempt:
         if waited < cost * self.size or waited == 0:
             begun = 1 + int(waited / cost) if cost > 0 else 1
             return (self.size - begun) * cost
-        # Slower than expected, and nobody knows how far it is: what is left may well take
-        # as long as it has taken so far. One item, at least, is running.
+        # Slower than expected: the rest may well take as long as the chunk has taken so far.
+        # One item, at least, is running.
         return waited if self.size > 1 else 0.0
 
     def seconds_overdue(self, now: float) -> float:
@@ -76,7 +76,7 @@ class Attempt:
 
 
 class Job:
-    """One ``map_parallel`` call or executor: its items, their cost, and who works for it.
+    """One ``map_parallel`` call or executor: its items, their cost, and its workers.
 
     Invariants:
 
@@ -97,7 +97,7 @@ class Job:
         account: What it has had of the workers' time.
         deadline: When its time is up; None for never.
         attempts: Live attempts by number.
-        shadows: Those whose items have a place besides.
+        shadows: Those whose items have another place, too.
         chunks_at: How many attempts are at each worker.
     """
 

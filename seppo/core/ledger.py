@@ -38,7 +38,7 @@ class Ledger:
         self._costs: OrderedDict[Hashable, Cost] = OrderedDict()  # by likeness
 
     def open(self, number: int, policy: Policy, now: float) -> None:
-        """Begin a job, with what its like have learned."""
+        """Begin a job, with the cost of the last one of its likeness."""
         known = self._costs.get(policy.likeness)
         cost = None if known is None else known.carried_over()
         self.jobs[number] = Job(number, policy, now, cost)
@@ -74,14 +74,14 @@ class Ledger:
         return SendChunk(worker.name, number, job.number, start, stop, timeout, suspect)
 
     def advance(self, attempt: Attempt, count: int, seconds: float, now: float) -> None:
-        """The next items of an attempt are done, and took so long."""
+        """Take note that the next items of an attempt are done, and what they took."""
         account = attempt.job.account
         account.pay(seconds)
         account.keep(attempt.number, 1 - count / attempt.size)
         attempt.advance(count, now)
 
     def shorten(self, attempt: Attempt, stop: int) -> None:
-        """What is behind ``stop`` does not belong to an attempt any more: it has not begun."""
+        """Take the items from ``stop`` on, which have not begun, out of an attempt."""
         self.recallable.pop(attempt.number, None)
         if stop < attempt.stop:
             left = stop - attempt.position
@@ -89,7 +89,7 @@ class Ledger:
             attempt.shorten(stop)
 
     def end(self, attempt: Attempt, now: float) -> None:
-        """Forget an attempt; what it has not done is the caller's affair."""
+        """Forget an attempt; the caller gives items without a result another place."""
         number = attempt.number
         del self.attempts[number]
         self.recallable.pop(number, None)
@@ -122,7 +122,7 @@ class Ledger:
         commands: list[Command],
         is_shadow: bool = True,
     ) -> None:
-        """The first answer has won: nobody else need work for these items.
+        """Cancel the other attempts at these items: the first answer has won.
 
         Args:
             job: Whose items.
@@ -169,13 +169,13 @@ class Ledger:
         job.items.put_back(start, stop, suspect, doubtful)
 
     def hush(self, worker: Worker) -> None:
-        """A worker has fallen silent: where copies are allowed, its items may go elsewhere."""
+        """Take note that a worker is silent: its attempts do not count any more."""
         self.crew.hush(worker)
         for attempt in worker.attempts.values():
             attempt.job.discount(attempt)
 
     def heard(self, worker: Worker, now: float) -> None:
-        """A worker has shown a sign of life; one that was silent may keep what nobody took."""
+        """Take note of a sign of life: a worker that was silent keeps items that nobody took."""
         if self.crew.heard(worker, now):
             for attempt in worker.attempts.values():
                 job = attempt.job

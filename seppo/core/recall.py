@@ -17,7 +17,7 @@ from seppo.core.shares import Shares
 RECALL_GAIN = 0.01  # seconds of work; less is not worth a recall (a round trip is 0.1 ms)
 RECALL_PAUSE = 0.02  # seconds until an idle worker looks again for a chunk to recall
 RECALL_ANSWER = 1.0  # seconds; a worker that has not answered by then is not waited for
-LONG_SECONDS = 0.25  # of a chunk not yet begun; an ordinary one is of 0.1 s when it is sent
+LONG_SECONDS = 0.25  # seconds of work not begun; an ordinary chunk has 0.1 s when it is sent
 LONG_PAUSE = 0.1  # seconds from one look at chunks for other jobs to the next
 
 
@@ -38,12 +38,12 @@ class Recalls:
         return min(dues, default=None)
 
     def look(self, now: float, commands: list[Command]) -> None:
-        """Call back what others could do sooner."""
+        """Call back chunks that other workers could begin sooner."""
         self._for_idle_workers(now, commands)
         self._for_other_jobs(now, commands)
 
     def ask(self, attempt: Attempt, now: float) -> Command:
-        """Return the command that asks for what has not begun of an attempt."""
+        """Return the command that asks for the items of an attempt that have not begun."""
         attempt.recall(now)
         self._ledger.crew.workers[attempt.worker].ask(attempt.number, now)
         return RecallChunk(attempt.worker, attempt.number)
@@ -82,7 +82,7 @@ class Recalls:
             self._idle_due = now + RECALL_PAUSE
 
     def _seconds_ahead(self, attempt: Attempt, now: float) -> float:
-        """Return how much work, in seconds, the worker begins until it ends the attempt."""
+        """Return the seconds of work not begun at its worker, up to the end of the attempt."""
         first = self._ledger.crew.workers[attempt.worker].first
         assert first is not None
         seconds = first.seconds_unbegun(now)
@@ -123,7 +123,7 @@ class Recalls:
                 commands += [self.ask(chunk, now) for chunk in chunks]
 
     def _long_chunks(self, poorest: Job, now: float) -> list[Attempt]:
-        """Return what keeps workers from a job's items for long, the longest first."""
+        """Return the chunks of other jobs that occupy workers for long, the longest first."""
         found = []
         for worker in self._ledger.crew.workers.values():
             first = worker.first

@@ -48,7 +48,7 @@ class Shares:
                 job.account.raise_to(level)
 
     def note(self, ready: list[Job]) -> None:
-        """Take note of who has work left, now that workers have been given theirs."""
+        """Take note of the jobs that have work left after chunks were handed out."""
         self.asking = [job for job in ready if not job.is_at_limit]
 
     def next_for(self, worker: str, jobs: list[Job]) -> Job | None:
@@ -73,7 +73,7 @@ class Shares:
         )
 
     def _is_shared(self, ready: list[Job]) -> bool:
-        """Whether anybody else but one job wants workers, or has them."""
+        """Whether more than one job wants workers, or has them."""
         jobs = self._ledger.jobs.values()
         return len(ready) > 1 or any(job.attempts and job is not ready[0] for job in jobs)
 

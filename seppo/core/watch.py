@@ -44,7 +44,7 @@ LATE = 1.0  # seconds; a look that comes so late means that the client stood sti
 
 
 class Watch:
-    """Decides who is silent, what straggles, and what is copied.
+    """Decides which workers are silent, which items straggle, and what is copied.
 
     Attributes:
         due: When to look again; None while nothing runs.
