@@ -10,7 +10,7 @@ from simulated import SimulationError
 from seppo.core import commands as do
 from seppo.core.assignment import Assignment
 from seppo.core.crew import Crew
-from seppo.core.events import ItemsDone, WorkerLost
+from seppo.core.events import ItemsDone, ResultsTaken, WorkerLost
 from seppo.core.ledger import Ledger
 from seppo.core.losses import Losses
 from seppo.core.recovery import Fate
@@ -153,6 +153,23 @@ class KeepsAttemptsOfAClosedJob(Ledger):
             self.attempts.update(attempts)
 
 
+# --- counts
+
+
+class CountsSilentWorkers(Ledger):
+    """Leaves what a silent worker holds among what counts against ``max_workers``."""
+
+    def hush(self, worker):
+        self.crew.hush(worker)
+
+
+class CountsResultsTwice(Scheduler):
+    def handle(self, event, now):
+        if isinstance(event, ResultsTaken):
+            event = replace(event, count=2 * event.count)
+        return super().handle(event, now)
+
+
 # --- handing out
 
 
@@ -287,6 +304,8 @@ MUTANTS = {  # what the simulation says about them
     with_part("_ledger", DeliversTheWrongItem): "delivers results of other items",
     with_part("_ledger", FinishesEarly): "finished with",
     with_part("_ledger", KeepsAttemptsOfAClosedJob): "still counted as under way",
+    with_part("_ledger", CountsSilentWorkers): "instead of",
+    CountsResultsTwice: "are out of order",
     SendsToTheDead: "is for a worker that is not there",
     with_crew(SendsToTheDraining): "is for a worker that drains",
     with_crew(FillsWorkersUp): "holds more than two chunks",
