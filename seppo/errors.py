@@ -127,12 +127,12 @@ class WorkerLostError(SeppoError, BrokenExecutor):
 
     def __str__(self) -> str:
         what = f"item {self.index}" if self.item is None else f"item {self.index} ({self.item})"
-        times = "once" if self.tries == 1 else f"{self.tries} times"
-        each = "" if self.tries == 1 else " each time"
-        return (
-            f"{what} was begun {times}, and its worker was lost{each}, last {self.worker}: "
-            f"{self.reason}; run it alone with seppo.map_parallel_serial to see why"
-        )
+        if self.tries == 1:
+            lost = f"was begun once, and its worker was lost ({self.worker}: {self.reason})"
+        else:
+            lost = f"was begun {self.tries} times, and its workers were lost "
+            lost += f"(the last one, {self.worker}: {self.reason})"
+        return f"{what} {lost}; run it alone with seppo.map_parallel_serial to see why"
 
 
 class TaskTimeoutError(SeppoError, TimeoutError):

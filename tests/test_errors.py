@@ -110,7 +110,9 @@ def test_the_message_holds_every_argument_that_is_not_a_traceback(name):
 
 def test_a_lost_worker_names_item_worker_and_reason():
     text = str(errors.WorkerLostError(7, "w1", "SIGSEGV", 1))
-    assert "item 7 was begun once" in text
+    assert "item 7 was begun once, and its worker was lost (w1: SIGSEGV);" in text
+    text = str(errors.WorkerLostError(7, "w1", "SIGSEGV", 3))
+    assert "item 7 was begun 3 times, and its workers were lost" in text
     assert "w1: SIGSEGV" in text
 
 

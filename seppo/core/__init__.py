@@ -1,1 +1,1 @@
-"""The part that decides and never does: no sockets, threads, clocks or pickles."""
+"""Scheduling without input and output: decisions alone, no sockets, threads, clocks or pickles."""

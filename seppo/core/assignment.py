@@ -1,10 +1,10 @@
-"""Handing out chunks: which worker gets what next, and whose turn it is.
+"""Assignment of chunks to workers: which worker gets the next chunk, and of which job.
 
 Idle workers come first, the longest waiting before the others. A second chunk is kept at a
 worker whose items are so short that it would have to wait for a new one. Each chunk is of
-the job whose turn it is (``shares``), the second one, too: a worker need never become idle
+the job whose turn it is (``shares``), the second one too, so that no worker becomes idle
 while jobs with short items have work. A job that is full (its consumer does not read)
-leaves its turn to others.
+loses its turn to others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from seppo.core.shares import Shares
 
 
 class Assignment:
-    """Decides who gets the next chunks.
+    """Decides which workers get the next chunks.
 
     Attributes:
         due: When a paused worker may get work again; None if none waits for that.
@@ -32,7 +32,7 @@ class Assignment:
         """Hand out what can be handed out."""
         self.due = None
         n_workers = self._ledger.crew.strength
-        ready = [job for job in self._ledger.jobs.values() if job.has_work(n_workers)]
+        ready = [job for job in self._ledger.jobs.values() if job.items.has_work(n_workers)]
         self._shares.look(ready, now)
         if ready and self._fill_idle(ready, now, commands):
             self._fill_half(ready, now, commands)
@@ -43,7 +43,7 @@ class Assignment:
         n_workers = self._ledger.crew.strength
         idle = list(self._ledger.crew.idle.values())
         if any(job.is_troubled for job in ready):
-            # Of those that wait some may be frozen, too: first whoever was heard last.
+            # Some idle workers may be frozen, too: begin with the one that was heard last.
             idle.sort(key=lambda worker: -worker.heard_at)
         for worker in idle:
             if worker.paused_until > now:
@@ -52,9 +52,9 @@ class Assignment:
                 continue
             job = self._shares.next_for(worker.name, ready)
             if job is None:
-                break  # idle workers are alike: no other fits either
+                break  # idle workers are alike: no other one fits
             self._send(worker, job, now, commands)
-            if not job.has_work(n_workers):
+            if not job.items.has_work(n_workers):
                 ready.remove(job)
                 if not ready:
                     return False
@@ -63,17 +63,17 @@ class Assignment:
     def _fill_half(self, ready: list[Job], now: float, commands: list[Command]) -> None:
         """Give workers with one short chunk a second one."""
         n_workers = self._ledger.crew.strength
-        certain = [job for job in ready if job.has_certain_work(n_workers)]
+        certain = [job for job in ready if job.items.has_certain_work(n_workers)]
         for worker in self._half_busy() if certain else ():
             job = self._shares.next_for(worker.name, certain)
             if job is None:
                 continue
             if not job.may_wait:
-                return  # it takes the next worker that is idle
+                return  # it waits for the next idle worker
             self._send(worker, job, now, commands)
-            if not job.has_certain_work(n_workers):
+            if not job.items.has_certain_work(n_workers):
                 certain.remove(job)
-                if not job.has_work(n_workers):
+                if not job.items.has_work(n_workers):
                     ready.remove(job)
                 if not certain:
                     return
@@ -84,11 +84,11 @@ class Assignment:
         return [
             worker
             for number, workers in self._ledger.crew.half.items()
-            if number in jobs and jobs[number].is_quick
+            if number in jobs and jobs[number].cost.is_quick
             for worker in workers.values()
             if not worker.is_stuck
         ]
 
     def _send(self, worker: Worker, job: Job, now: float, commands: list[Command]) -> None:
-        start, stop, is_suspect = job.cut(self._ledger.crew.strength)
+        start, stop, is_suspect = job.items.cut(self._ledger.crew.strength)
         commands.append(self._ledger.begin(worker, job, start, stop, now, is_suspect))

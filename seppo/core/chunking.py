@@ -1,4 +1,4 @@
-"""How many items go into the next chunk: pure functions.
+"""Chunk sizes: pure functions for how many items go into the next chunk.
 
 Big chunks cost little, small chunks balance well. Since a chunk is a loan that can be
 called back, the choice need not be perfect: it starts with one item, grows by at most

@@ -1,4 +1,4 @@
-"""What to do: everything that the scheduler can ask for.
+"""Commands: everything that the scheduler can ask the driver to do.
 
 When the scheduler returns a command, its own state already counts it as done.
 """

@@ -1,4 +1,4 @@
-"""The workers: who is there, who can take a chunk, and who has fallen silent.
+"""Connected workers: which of them are idle, busy, draining or silent.
 
     joined --> idle --SendChunk--> half --SendChunk--> full        (one chunk, two chunks)
                 ^                   |                   |
@@ -14,10 +14,17 @@ from dataclasses import dataclass, field
 
 from seppo.core.job import Attempt
 
+STUCK_PAUSE = 1.0  # seconds without a new chunk for a worker that returned one untouched
+SHORT_PAUSE = 0.05  # seconds; the same while the worker is interrupting an item of ours
+
 
 @dataclass(eq=False)
 class Worker:
-    """One worker, as far as the scheduler knows it."""
+    """One worker, as far as the scheduler knows it.
+
+    Invariants: it holds two attempts at most. It is silent only while an answer is due
+    (``asked_at``), and has echoes only while it is silent.
+    """
 
     name: str
     heard_at: float  # when it last showed a sign of life
@@ -38,6 +45,37 @@ class Worker:
         """The attempt that it runs, or will run next."""
         return next(iter(self.attempts.values()), None)
 
+    def move_on(self) -> None:
+        """Take note that an item is done: it is not inside a long one any more."""
+        self.is_stuck = False
+
+    def give_back(self, now: float, is_untouched: bool) -> None:
+        """Take note that it gave back a chunk of its own accord: something long runs there.
+
+        Args:
+            now: The time.
+            is_untouched: Whether it has begun no item of the chunk.
+        """
+        if not is_untouched:
+            self.is_stuck = True
+        elif len(self.attempts) == 1:
+            # Inside an item of another client, or of ours that is being interrupted.
+            is_ours = now - self.interrupted_at < STUCK_PAUSE
+            self.paused_until = now + (SHORT_PAUSE if is_ours else STUCK_PAUSE)
+
+    def interrupt(self, now: float) -> None:
+        """Take note that it is to drop an attempt that it may be running."""
+        self.interrupted_at = now
+
+    def ask(self, attempt: int, now: float) -> None:
+        """Take note that it was asked for a sign; an answer that is due stays due."""
+        if self.asked_at is None:
+            self.asked_at, self.asked_about = now, attempt
+
+    def count_kill(self) -> None:
+        """Count that its end was asked for."""
+        self.n_kills += 1
+
 
 class Crew:
     """All workers of one scheduler.
@@ -46,7 +84,6 @@ class Crew:
         workers: Those that are connected, by name.
         idle: Those without a chunk that may take one, longest waiting first.
         half: Those with one chunk that may take a second, by the job of the first.
-        is_news: Whether a worker became idle since somebody last cleared this.
         alone_since: When the last worker that takes work left.
         expected: How many more workers are about to join.
     """
@@ -55,7 +92,7 @@ class Crew:
         self.workers: dict[str, Worker] = {}
         self.idle: OrderedDict[str, Worker] = OrderedDict()
         self.half: dict[int, OrderedDict[str, Worker]] = {}
-        self.is_news = False
+        self._is_news = False  # whether a worker became idle: see ``take_news``
         self.alone_since = 0.0
         self.expected = 0
         self._n_draining = 0
@@ -97,7 +134,7 @@ class Crew:
         return worker
 
     def drain(self, name: str, now: float) -> None:
-        """Give a worker nothing more."""
+        """Take note that a worker drains: it gets no other chunk."""
         worker = self.workers.get(name)
         if worker is not None and not worker.is_draining:
             worker.is_draining = True
@@ -114,7 +151,7 @@ class Crew:
         first = worker.first
         if first is None:
             self.idle[worker.name] = worker
-            self.is_news = True
+            self._is_news = True
         elif len(worker.attempts) == 1:
             worker.half_of = first.job.number
             self.half.setdefault(worker.half_of, OrderedDict())[worker.name] = worker
@@ -129,6 +166,31 @@ class Crew:
             del self.half[worker.half_of]
         worker.half_of = None
 
+    def take_news(self) -> bool:
+        """Return whether a worker became idle since the last call."""
+        is_news, self._is_news = self._is_news, False
+        return is_news
+
+    # --- chunks
+
+    def give(self, worker: Worker, attempt: Attempt) -> None:
+        """Take note that a worker has one more attempt."""
+        worker.attempts[attempt.number] = attempt
+        self.place(worker)
+
+    def take(self, worker: Worker, attempt: Attempt, now: float) -> None:
+        """Take note that an attempt has ended; the next one of its worker begins."""
+        was_first = worker.first is attempt
+        del worker.attempts[attempt.number]
+        if was_first and (following := worker.first) is not None:
+            following.move_up(now)
+        if worker.is_silent:
+            worker.echoes.add(attempt.number)  # it will show that the worker is back
+            self._echoes[attempt.number] = worker
+        elif worker.asked_about == attempt.number:
+            worker.asked_at = None  # the answer will not be recognized
+        self.place(worker)
+
     # --- signs of life
 
     def hush(self, worker: Worker) -> None:
@@ -137,16 +199,8 @@ class Crew:
         worker.n_kills = 0
         self.place(worker)
 
-    def ended(self, worker: Worker, number: int) -> None:
-        """Take note that an attempt has ended; its echo will show that a worker is back."""
-        if worker.asked_about == number and not worker.is_silent:
-            worker.asked_at = None  # the answer will not be recognized
-        if worker.is_silent:
-            worker.echoes.add(number)
-            self._echoes[number] = worker
-
     def echo(self, number: int) -> Worker | None:
-        """Return the silent worker that an attempt, which has ended, was at."""
+        """Return the silent worker that had this attempt, which has ended; or None."""
         return self._echoes.get(number)
 
     def heard(self, worker: Worker, now: float) -> bool:

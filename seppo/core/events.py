@@ -1,4 +1,4 @@
-"""What happened: everything that the scheduler can be told.
+"""Events: everything that the scheduler can be told.
 
 Workers, jobs and attempts are numbers or names that the outside chose (workers, jobs)
 or the scheduler chose (attempts). ``payload`` is opaque: the scheduler passes it on.

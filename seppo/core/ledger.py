@@ -1,4 +1,4 @@
-"""Who has what: jobs, workers, and the attempts between them.
+"""The ledger of jobs, workers, and attempts: which worker has which items, and results out.
 
 An attempt *begins* with the ``SendChunk`` that is returned for it, and *ends* once. In
 between it may become a *shadow*: its items get another place, because it straggles or its
@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from seppo.core.commands import CancelAttempt, Command, SendChunk
+from seppo.core.commands import CancelAttempt, Command, Deliver, FinishJob, SendChunk
+from seppo.core.cost import Cost
 from seppo.core.crew import Crew, Worker
 from seppo.core.events import Policy
-from seppo.core.job import Attempt, Experience, Job
+from seppo.core.job import Attempt, Job
 
 LIKENESSES = 256  # kinds of jobs whose costs are remembered
 
@@ -34,23 +35,28 @@ class Ledger:
         self.attempts: dict[int, Attempt] = {}
         self.recallable: dict[int, Attempt] = {}
         self._last_attempt = 0
-        self._experience: OrderedDict[Hashable, Experience] = OrderedDict()
+        self._costs: OrderedDict[Hashable, Cost] = OrderedDict()  # by likeness
 
     def open(self, number: int, policy: Policy, now: float) -> None:
-        """Begin a job, with what its like have learned."""
-        self.jobs[number] = job = Job(number, policy, now)
-        if (known := self._experience.get(policy.likeness)) is not None:
-            job.begin_with(known)
+        """Begin a job, with the cost of the last one of its likeness."""
+        known = self._costs.get(policy.likeness)
+        cost = None if known is None else known.carried_over()
+        self.jobs[number] = Job(number, policy, now, cost)
 
-    def close(self, number: int) -> Job | None:
-        """Forget a job and return it; remember what it has learned."""
+    def close(self, number: int, now: float, commands: list[Command]) -> None:
+        """End a job; its workers drop what they have of it, and its cost is remembered."""
         job = self.jobs.pop(number, None)
-        if job is not None and job.policy.likeness is not None and job.experience is not None:
-            self._experience.pop(job.policy.likeness, None)
-            self._experience[job.policy.likeness] = job.experience
-            if len(self._experience) > LIKENESSES:
-                self._experience.popitem(last=False)
-        return job
+        if job is None:
+            return
+        if (likeness := job.policy.likeness) is not None and job.cost.is_known:
+            self._costs.pop(likeness, None)
+            self._costs[likeness] = job.cost.carried_over()
+            if len(self._costs) > LIKENESSES:
+                self._costs.popitem(last=False)
+        for attempt in list(job.attempts.values()):
+            commands.append(self.cancel(attempt, now))
+
+    # --- attempts
 
     def begin(
         self, worker: Worker, job: Job, start: int, stop: int, now: float, suspect: bool = False
@@ -59,79 +65,93 @@ class Ledger:
         self._last_attempt += 1
         number = self._last_attempt
         attempt = Attempt(number, job, worker.name, start, stop, start, now, suspect)
-        self.attempts[number] = job.attempts[number] = attempt
-        job.chunks_at[worker.name] = job.chunks_at.get(worker.name, 0) + 1
-        job.account.charge(number, job.charge_for(stop - start))
+        self.attempts[number] = attempt
+        job.begin(attempt)
         if worker.attempts or stop - start > 1:
             self.recallable[number] = attempt
-        worker.attempts[number] = attempt
-        self.crew.place(worker)
+        self.crew.give(worker, attempt)
         timeout = job.policy.task_timeout
         return SendChunk(worker.name, number, job.number, start, stop, timeout, suspect)
 
     def advance(self, attempt: Attempt, count: int, seconds: float, now: float) -> None:
-        """The next items of an attempt are done, and took so long."""
+        """Take note that the next items of an attempt are done, and what they took."""
         account = attempt.job.account
         account.pay(seconds)
         account.keep(attempt.number, 1 - count / attempt.size)
-        attempt.position += count
-        attempt.progress_at = now
+        attempt.advance(count, now)
 
     def shorten(self, attempt: Attempt, stop: int) -> None:
-        """What is behind ``stop`` does not belong to an attempt any more."""
+        """Take the items from ``stop`` on, which have not begun, out of an attempt."""
+        self.recallable.pop(attempt.number, None)
         if stop < attempt.stop:
             left = stop - attempt.position
             attempt.job.account.keep(attempt.number, left / attempt.size)
-            attempt.stop = stop
+            attempt.shorten(stop)
 
     def end(self, attempt: Attempt, now: float) -> None:
-        """Forget an attempt; what it has not done is the caller's affair."""
-        job, number = attempt.job, attempt.number
+        """Forget an attempt; the caller gives items without a result another place."""
+        number = attempt.number
         del self.attempts[number]
         self.recallable.pop(number, None)
-        del job.attempts[number]
-        job.shadows.pop(number, None)
-        job.account.drop(number)
-        worker = self.crew.workers.get(attempt.worker)
-        if worker is None:
-            self._uncount(attempt)
-            return
-        if not worker.is_silent:
-            self._uncount(attempt)
-        was_first = worker.first is attempt
-        del worker.attempts[number]
-        if was_first and (following := worker.first) is not None:
-            following.progress_at = max(following.progress_at, now)  # it begins now
-        self.crew.ended(worker, number)
-        self.crew.place(worker)
+        attempt.job.end(attempt)
+        if (worker := self.crew.workers.get(attempt.worker)) is not None:
+            self.crew.take(worker, attempt, now)
 
     def cancel(self, attempt: Attempt, now: float) -> Command:
         """End an attempt whose answers are not wanted, and return the command for that."""
         self.end(attempt, now)
         if (worker := self.crew.workers.get(attempt.worker)) is not None:
-            worker.interrupted_at = now
+            worker.interrupt(now)
         return CancelAttempt(attempt.worker, attempt.number)
 
-    def _uncount(self, attempt: Attempt) -> None:
-        chunks_at = attempt.job.chunks_at
-        left = chunks_at.get(attempt.worker, 0) - 1
-        if left > 0:
-            chunks_at[attempt.worker] = left
-        else:
-            chunks_at.pop(attempt.worker, None)
+    # --- results
+
+    def deliver(
+        self, job: Job, index: int, count: int, payload: object, commands: list[Command]
+    ) -> None:
+        """Deliver what is new of these results, and all that waited for it."""
+        for part in job.items.deliver(index, count, payload):
+            commands.append(Deliver(job.number, part.index, part.count, part.payload, part.offset))
+
+    def drop_twins(
+        self,
+        job: Job,
+        start: int,
+        stop: int,
+        now: float,
+        commands: list[Command],
+        is_shadow: bool = True,
+    ) -> None:
+        """Cancel the other attempts at these items: the first answer has won.
+
+        Args:
+            job: Whose items.
+            start: The first item.
+            stop: Behind the last one.
+            now: The time.
+            commands: What to do besides.
+            is_shadow: Whether a shadow may have answered. Else only shadows can have
+                these items, too, and there are few: any other attempt has its own.
+        """
+        job.items.drop_waiting(start, stop)
+        others = job.attempts if is_shadow else job.shadows
+        for attempt in list(others.values()):
+            overlaps = attempt.position < stop and start < attempt.stop
+            if overlaps and job.items.is_known(attempt.position, attempt.stop):
+                commands.append(self.cancel(attempt, now))
+
+    def finish_if_done(self, job: Job, now: float, commands: list[Command]) -> None:
+        """Finish the job with its last result."""
+        if job.items.is_finished and job.number in self.jobs:
+            commands.append(FinishJob(job.number))
+            self.close(job.number, now, commands)
 
     # --- shadows
 
     def shadow(self, attempt: Attempt) -> None:
         """Make an attempt a shadow; its items must get another place in the same step."""
-        attempt.is_shadow = True
-        attempt.job.shadows[attempt.number] = attempt
+        attempt.job.shadow(attempt)
         self.recallable.pop(attempt.number, None)
-
-    def restore(self, attempt: Attempt) -> None:
-        """Make a shadow an ordinary attempt again: its items have no other place now."""
-        attempt.is_shadow = False
-        del attempt.job.shadows[attempt.number]
 
     def put_back(
         self, job: Job, start: int, stop: int, suspect: bool = False, doubtful: bool = False
@@ -142,25 +162,23 @@ class Ledger:
             index = shadow.position
             if worker is None or worker.is_silent or shadow.size != 1:
                 continue
-            if start <= index < stop and not job.is_known(index, index + 1):
-                self.restore(shadow)
-                job.put_back(start, index, suspect, doubtful)
+            if start <= index < stop and not job.items.is_known(index, index + 1):
+                job.restore(shadow)
+                job.items.put_back(start, index, suspect, doubtful)
                 start = index + 1
-        job.put_back(start, stop, suspect, doubtful)
+        job.items.put_back(start, stop, suspect, doubtful)
 
     def hush(self, worker: Worker) -> None:
-        """A worker has fallen silent: where copies are allowed, its items may go elsewhere."""
+        """Take note that a worker is silent: its attempts do not count any more."""
         self.crew.hush(worker)
         for attempt in worker.attempts.values():
-            self._uncount(attempt)
-            attempt.job.account.drop(attempt.number)
+            attempt.job.discount(attempt)
 
     def heard(self, worker: Worker, now: float) -> None:
-        """A worker has shown a sign of life; one that was silent may keep what nobody took."""
+        """Take note of a sign of life: a worker that was silent keeps items that nobody took."""
         if self.crew.heard(worker, now):
             for attempt in worker.attempts.values():
                 job = attempt.job
-                job.chunks_at[worker.name] = job.chunks_at.get(worker.name, 0) + 1
-                job.account.charge(attempt.number, job.charge_for(attempt.size))
-                if attempt.is_shadow and job.take_back(attempt.position, attempt.stop):
-                    self.restore(attempt)
+                job.count(attempt)
+                if attempt.is_shadow and job.items.take_back(attempt.position, attempt.stop):
+                    job.restore(attempt)

@@ -1,8 +1,8 @@
-"""A worker is lost: what it held goes elsewhere, and what killed it is found.
+"""Lost workers: their items are sent again, run alone, or given up.
 
-``recovery.judge`` decides; here it is carried out. An item that lost ``1 +
-retries_on_loss`` workers is delivered as a ``LostItem``, and all others are finished.
-A job that loses as many before any item runs is failed: no item is to be blamed.
+``recovery.judge`` decides, and ``Losses`` carries it out. An item that lost ``1 +
+retries_on_loss`` workers is delivered as a ``LostItem``; all other items are finished.
+A job that loses as many before any item runs fails: no item is to be blamed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from seppo.core.commands import Command, FailJob, LostItem, Unready
-from seppo.core.delivery import Delivery
 from seppo.core.events import WorkerLost
 from seppo.core.job import Attempt, Job
 from seppo.core.ledger import Ledger
@@ -26,10 +25,13 @@ class Losses:
         lines: One line for each lost worker, oldest first; the last ``LOSSES_TOLD``.
     """
 
-    def __init__(self, ledger: Ledger, delivery: Delivery) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self.lines: list[str] = []
         self._ledger = ledger
-        self._delivery = delivery
+
+    def forget(self) -> None:
+        """Forget the lines: the next job begins with none."""
+        self.lines.clear()
 
     def worker_lost(self, event: WorkerLost, now: float, commands: list[Command]) -> None:
         """Forget a worker, and give everything that it held another place."""
@@ -41,8 +43,8 @@ class Losses:
         self.lines[:] = [*self.lines, f"{event.worker}: {how}"][-LOSSES_TOLD:]
         attempts = list(worker.attempts.values())
         for attempt in attempts:
-            if attempt.is_shadow and attempt.job.take_back(attempt.position, attempt.stop):
-                self._ledger.restore(attempt)  # nobody else has begun what it held
+            if attempt.is_shadow and attempt.job.items.take_back(attempt.position, attempt.stop):
+                attempt.job.restore(attempt)  # nobody else has begun what it held
             self._ledger.end(attempt, now)
         nobody = verdict is not None and verdict.attempt is None
         if attempts and nobody and self._is_mishap_too_many(attempts[0]):
@@ -57,19 +59,17 @@ class Losses:
             self._settle(attempt, piece.start, piece.stop, piece.fate, lost, now, commands)
         if verdict is not None and verdict.setup and verdict.attempt in by_number:
             job = by_number[verdict.attempt].job
-            job.n_unready += 1
-            if not may_try_again(job.n_unready, job.policy) and job.number in self._ledger.jobs:
-                unready = Unready(event.worker, verdict.setup, how, job.n_unready)
+            tries = job.incidents.count_unready()
+            if not may_try_again(tries, job.policy) and job.number in self._ledger.jobs:
+                unready = Unready(event.worker, verdict.setup, how, tries)
                 self.fail(job, now, commands, unready=unready)
 
     def _is_mishap_too_many(self, attempt: Attempt) -> bool:
-        """Count a loss with nothing running; return whether it is one too many by chance.
+        """Count a loss with nothing running; return whether there were too many for chance.
 
-        What kills workers while its function is unpacked, say, is never caught in the act.
+        A function that kills workers while it is unpacked, say, is never seen running.
         """
-        mishaps, index = attempt.job.mishaps, attempt.position
-        mishaps[index] = mishaps.get(index, 0) + 1
-        return mishaps[index] > MISHAPS
+        return attempt.job.incidents.count_mishap(attempt.position) > MISHAPS
 
     def _settle(
         self,
@@ -81,14 +81,14 @@ class Losses:
         now: float,
         commands: list[Command],
     ) -> None:
-        """Do with items of a lost worker what was decided."""
+        """Carry out the fate of items of a lost worker."""
         job = attempt.job
         if fate is Fate.TIMED_OUT or fate is Fate.BEGUN:
             for index in range(start, stop):
-                tries = job.losses.pop(index, 0) + 1
+                tries = job.incidents.give_up(index) + 1
                 self._give_up(job, index, replace(lost, tries=tries), now, commands)
         elif attempt.is_shadow:
-            pass  # somebody else runs the items, and counts: see ``watch``
+            pass  # another attempt runs the items, and counts: see ``watch``
         elif fate is Fate.TRIED:
             for index in range(start, stop):
                 self._blame(job, index, lost, now, commands)
@@ -98,15 +98,14 @@ class Losses:
     def _blame(
         self, job: Job, index: int, lost: LostItem, now: float, commands: list[Command]
     ) -> None:
-        """The item was running when its worker was lost: count it, and give up in time."""
-        if job.is_known(index, index + 1):
+        """Count the loss of an item that was running; give it up after too many."""
+        if job.items.is_known(index, index + 1):
             return
-        job.losses[index] = tries = job.losses.get(index, 0) + 1
+        tries = job.incidents.count_loss(index)
         if may_try_again(tries, job.policy):
             self._ledger.put_back(job, index, index + 1, suspect=True)
         else:
-            del job.losses[index]
-            job.n_guilty += 1
+            job.incidents.give_up(index, is_guilty=True)
             self._give_up(job, index, replace(lost, tries=tries), now, commands)
 
     def fail(
@@ -118,18 +117,17 @@ class Losses:
         unready: Unready | None = None,
     ) -> None:
         """End a job that cannot go on."""
-        undone = job.offered - len(job.reorder.known) if job.ended else None
-        losses = tuple(self.lines)
-        commands.append(
-            FailJob(job.number, job.reorder.released, undone, losses, timed_out, unready)
-        )
-        self._delivery.close(job.number, now, commands)
+        items, losses = job.items, tuple(self.lines)
+        undone = items.offered - items.n_done if items.ended else None
+        delivered = items.results.released
+        commands.append(FailJob(job.number, delivered, undone, losses, timed_out, unready))
+        self._ledger.close(job.number, now, commands)
 
     def _give_up(
         self, job: Job, index: int, lost: LostItem, now: float, commands: list[Command]
     ) -> None:
-        if job.is_known(index, index + 1):
+        if job.items.is_known(index, index + 1):
             return
-        self._delivery.deliver(job, index, 1, lost, commands)
-        self._delivery.drop_twins(job, index, index + 1, now, commands)
-        self._delivery.finish_if_done(job, now, commands)
+        self._ledger.deliver(job, index, 1, lost, commands)
+        self._ledger.drop_twins(job, index, index + 1, now, commands)
+        self._ledger.finish_if_done(job, now, commands)

@@ -1,8 +1,8 @@
-"""Calling back chunks that others could begin sooner.
+"""Recalls: which chunks are called back because another worker could begin them sooner.
 
-When workers are idle and nothing waits, from those that are furthest behind, one for each
-idle worker. When other jobs' items wait, and have had less of the workers' time, only what
-has turned out long: of ordinary chunks the next worker is free within ``TARGET_SECONDS``.
+While workers are idle and nothing waits: one chunk for each idle worker, from those that are
+furthest behind. While items of a job wait that has had less of the workers' time: only chunks
+that turned out long, since an ordinary one ends within ``TARGET_SECONDS`` anyway.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from seppo.core.shares import Shares
 RECALL_GAIN = 0.01  # seconds of work; less is not worth a recall (a round trip is 0.1 ms)
 RECALL_PAUSE = 0.02  # seconds until an idle worker looks again for a chunk to recall
 RECALL_ANSWER = 1.0  # seconds; a worker that has not answered by then is not waited for
-LONG_SECONDS = 0.25  # of a chunk not yet begun; an ordinary one is of 0.1 s when it is sent
+LONG_SECONDS = 0.25  # seconds of work not begun; an ordinary chunk has 0.1 s when it is sent
 LONG_PAUSE = 0.1  # seconds from one look at chunks for other jobs to the next
 
 
@@ -38,16 +38,14 @@ class Recalls:
         return min(dues, default=None)
 
     def look(self, now: float, commands: list[Command]) -> None:
-        """Call back what others could do sooner."""
+        """Call back chunks that other workers could begin sooner."""
         self._for_idle_workers(now, commands)
         self._for_other_jobs(now, commands)
 
     def ask(self, attempt: Attempt, now: float) -> Command:
-        """Return the command that asks for what has not begun of an attempt."""
-        attempt.recalled_at = now
-        worker = self._ledger.crew.workers[attempt.worker]
-        if worker.asked_at is None:
-            worker.asked_at, worker.asked_about = now, attempt.number
+        """Return the command that asks for the items of an attempt that have not begun."""
+        attempt.recall(now)
+        self._ledger.crew.workers[attempt.worker].ask(attempt.number, now)
         return RecallChunk(attempt.worker, attempt.number)
 
     def _n_asked(self, attempts: Iterable[Attempt], now: float) -> int:
@@ -64,9 +62,9 @@ class Recalls:
         if not crew.idle or not recallable:
             self._idle_due = None
             return
-        if self._idle_due is not None and now < self._idle_due and not crew.is_news:
+        is_news = crew.take_news()
+        if self._idle_due is not None and now < self._idle_due and not is_news:
             return
-        crew.is_news = False
         self._idle_due = None
         wanted = sum(worker.paused_until <= now for worker in crew.idle.values())
         wanted -= self._n_asked(recallable.values(), now)
@@ -84,12 +82,12 @@ class Recalls:
             self._idle_due = now + RECALL_PAUSE
 
     def _seconds_ahead(self, attempt: Attempt, now: float) -> float:
-        """Return how much work, in seconds, the worker begins until it ends the attempt."""
+        """Return the seconds of work not begun at its worker, up to the end of the attempt."""
         first = self._ledger.crew.workers[attempt.worker].first
         assert first is not None
         seconds = first.seconds_unbegun(now)
         if attempt is not first:
-            seconds += first.seconds_overdue(now) + attempt.size * attempt.job.cost
+            seconds += first.seconds_overdue(now) + attempt.size * attempt.job.cost.seconds
         return seconds
 
     # --- for jobs that wait
@@ -106,7 +104,8 @@ class Recalls:
         self._long_due = now + LONG_PAUSE
         poorest = self._shares.poorest(asking)
         n_workers = len(self._ledger.crew.workers)
-        wanted = poorest.n_waiting(n_workers) - self._n_asked(self._ledger.recallable.values(), now)
+        wanted = poorest.items.n_waiting(n_workers)
+        wanted -= self._n_asked(self._ledger.recallable.values(), now)
         had: dict[Job, float] = {}  # by jobs, without what is called back
         for first in self._long_chunks(poorest, now):
             if wanted <= 0:
@@ -124,7 +123,7 @@ class Recalls:
                 commands += [self.ask(chunk, now) for chunk in chunks]
 
     def _long_chunks(self, poorest: Job, now: float) -> list[Attempt]:
-        """Return what keeps workers from a job's items for long, the longest first."""
+        """Return the chunks of other jobs that occupy workers for long, the longest first."""
         found = []
         for worker in self._ledger.crew.workers.values():
             first = worker.first

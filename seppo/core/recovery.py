@@ -1,4 +1,4 @@
-"""What to do when things go wrong: pure decisions about losses, silence and stragglers.
+"""Recovery from losses, silence and stragglers: pure decisions.
 
 A worker was lost. What becomes of the items that it held, oldest chunk first::
 

@@ -1,4 +1,4 @@
-"""Results in by number, out in input order, each once.
+"""The reorder buffer: results in by number, out in input order, each once.
 
     add(5, 8, r1) ----+
     add(0, 5, r2) --> | waiting: {5: r1}  head: 0 | --> (0, 5, r2), (5, 8, r1)

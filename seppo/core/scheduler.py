@@ -1,4 +1,4 @@
-"""The scheduler: who runs what, decided without doing anything.
+"""The scheduler: which worker runs which items, as pure decisions.
 
 ``handle(event, now)`` takes what happened and returns what to do; ``next_deadline()``
 says when to come again if nothing happens. The caller executes the commands; when one
@@ -20,14 +20,16 @@ ignored by their number.
 
 The parts, each with a file of its own::
 
-    ledger      who has what: jobs, workers (crew), attempts
-    shares      whose turn it is, when several jobs want the workers
-    assignment  who gets the next chunk
-    recall      what is called back when workers are idle, or others have waited
-    watch       silent workers and stragglers, and what is copied
-    losses      a worker is lost: who is to blame (decided in recovery), what runs again
-    delivery    results out, each once, and the end of a job
-    ends        no worker left, no time left
+    ledger      jobs, workers (crew) and attempts: who has what; results out, each once
+    items       of one job: where each one is, and which go into the next chunk
+    cost        of one job: seconds and bytes per item, as measured
+    incidents   of one job: losses and moves of single items
+    shares      which job is next, when several want the workers
+    assignment  which worker gets the next chunk
+    recall      which chunks are called back for idle workers, or for jobs that wait
+    watch       silent workers and stragglers, and copies of their items
+    losses      lost workers: which item is to blame (decided in recovery), what runs again
+    ends        jobs that fail: no worker is left, or no time
 
 The scheduler refuses to know what an item is, how it travels, and what a worker is made of.
 """
@@ -36,7 +38,7 @@ from __future__ import annotations
 
 from seppo.core.assignment import Assignment
 from seppo.core.commands import Command
-from seppo.core.delivery import Delivery
+from seppo.core.crew import STUCK_PAUSE
 from seppo.core.ends import Ends
 from seppo.core.events import (
     ChunkSent,
@@ -61,8 +63,6 @@ from seppo.core.shares import Shares
 from seppo.core.watch import Watch
 
 GRACE = 20.0  # seconds without any worker before jobs fail
-SHORT_PAUSE = 0.05  # seconds; the same while the worker is interrupting an item of ours
-STUCK_PAUSE = 1.0  # seconds without a new chunk for a worker that returned one untouched
 
 
 class Scheduler:
@@ -82,9 +82,8 @@ class Scheduler:
         self._assignment = Assignment(self._ledger, self._shares)
         self._recall = Recalls(self._ledger, self._shares)
         self._watch = Watch(self._ledger, self._recall)
-        self._delivery = Delivery(self._ledger)
-        self._losses = Losses(self._ledger, self._delivery)
-        self._ends = Ends(self._ledger, self._delivery, self._losses, grace)
+        self._losses = Losses(self._ledger)
+        self._ends = Ends(self._ledger, self._losses, grace)
 
     # --- what the outside may ask
 
@@ -107,12 +106,12 @@ class Scheduler:
     def completed(self, job: int) -> int:
         """Return how many items of the job have a result or have failed."""
         state = self._jobs.get(job)
-        return 0 if state is None else len(state.reorder.known)
+        return 0 if state is None else state.items.n_done
 
     def window(self, job: int) -> int:
         """Return how many items beyond those taken the job's input should be read ahead."""
         state = self._jobs.get(job)
-        return 0 if state is None else state.window(self._ledger.crew.strength)
+        return 0 if state is None else state.items.window(self._ledger.crew.strength)
 
     # --- what happens
 
@@ -124,29 +123,26 @@ class Scheduler:
                 self._items_done(event, now, commands)
             case ChunkSent(attempt=number, nbytes=nbytes):
                 if (attempt := self._attempts.get(number)) is not None:
-                    attempt.job.weigh(attempt.stop - attempt.start, nbytes)
+                    attempt.job.cost.weigh(attempt.stop - attempt.start, nbytes)
                 return commands
             case ResultsTaken(job=number, count=count):
                 if (job := self._jobs.get(number)) is not None:
-                    job.taken += count
+                    job.items.take(count)
             case InputOffered(job=number, count=count, last=last):
                 if (job := self._jobs.get(number)) is not None:
-                    if not job.is_pending:
-                        job.pending_since = now
-                    job.offered += count
-                    job.ended = job.ended or last
-                    if job.runs_here:
+                    job.items.offer(count, last, now)
+                    if job.items.runs_here:
                         self._ends.leave_to_caller(job, now, commands)
             case InputEnded(job=number):
                 if (job := self._jobs.get(number)) is not None:
-                    job.ended = True
-                    self._delivery.finish_if_done(job, now, commands)
+                    job.items.end()
+                    self._ledger.finish_if_done(job, now, commands)
             case JobOpened(job=number, policy=policy):
                 if not self._jobs:
-                    self._losses.lines.clear()
+                    self._losses.forget()
                 self._ledger.open(number, policy, now)
             case JobClosed(job=number):
-                self._delivery.close(number, now, commands)
+                self._ledger.close(number, now, commands)
             case RestReturned():
                 self._rest_returned(event, now)
             case WorkerJoined(worker=name):
@@ -181,17 +177,17 @@ class Scheduler:
             return
         start = attempt.position
         self._ledger.advance(attempt, count, event.seconds, now)
-        worker.is_stuck = False
-        job.measure(count, event.seconds, event.nbytes)
-        job.largest_returned = max(job.largest_returned, attempt.position - attempt.start)
+        worker.move_on()
+        returned = attempt.position - attempt.start
+        job.cost.measure(count, event.seconds, event.nbytes, returned)
         if attempt.size == 0:
             self._ledger.end(attempt, now)
-        job.forget_troubles(start, start + count)
-        self._delivery.deliver(job, start, count, event.payload, commands)
+        job.incidents.forget(start, start + count)
+        self._ledger.deliver(job, start, count, event.payload, commands)
         if attempt.is_shadow or job.shadows:
             stop = start + count
-            self._delivery.drop_twins(job, start, stop, now, commands, attempt.is_shadow)
-        self._delivery.finish_if_done(job, now, commands)
+            self._ledger.drop_twins(job, start, stop, now, commands, attempt.is_shadow)
+        self._ledger.finish_if_done(job, now, commands)
 
     def _rest_returned(self, event: RestReturned, now: float) -> None:
         attempt = self._attempts.get(event.attempt)
@@ -202,19 +198,13 @@ class Scheduler:
         self._ledger.heard(worker, now)
         stop = min(max(attempt.start + event.kept, attempt.position), attempt.stop)
         if attempt.recalled_at is None or now - attempt.progress_at >= STUCK_PAUSE:
-            if stop > attempt.start:
-                worker.is_stuck = True
-            elif len(worker.attempts) == 1:
-                # Inside an item of another client, or of ours that is being interrupted.
-                is_ours = now - worker.interrupted_at < STUCK_PAUSE
-                worker.paused_until = now + (SHORT_PAUSE if is_ours else STUCK_PAUSE)
+            worker.give_back(now, is_untouched=stop <= attempt.start)
         rest = (stop, attempt.stop)
         self._ledger.shorten(attempt, stop)
-        self._ledger.recallable.pop(attempt.number, None)  # it keeps only what has begun
         if attempt.size == 0:
             self._ledger.end(attempt, now)
         if not attempt.is_shadow:
-            attempt.job.put_back(*rest, suspect=attempt.is_suspect)
+            attempt.job.items.put_back(*rest, suspect=attempt.is_suspect)
 
     def _hear_echo(self, number: int, now: float) -> None:
         if (worker := self._ledger.crew.echo(number)) is not None:

@@ -1,13 +1,13 @@
-"""Even shares: whose turn it is when several jobs want the workers.
+"""Fair sharing of workers between jobs: which job is next.
 
 The job that has had least of the workers' time is next (see ``account``). So jobs that
 always have work share it evenly, whatever the sizes of their items and chunks. A job that
 begins to ask for workers, because it is new or had nothing to hand out for a while, starts
-level with those that ask already: with what they have had by then, without what they have
-under way. It brings no credit of its idle time along; a debt it keeps.
+level with those that ask already: with the time that they have had by then, without what
+they have under way. Idle time gives no credit; a debt stays.
 
 Source: start-time fair queueing, Goyal, Vin & Cheng, SIGCOMM 1996; what an item is
-reckoned to take stands for the length of a packet, until it is known.
+estimated to take stands for the length of a packet, until it is known.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from seppo.core.job import Job
 from seppo.core.ledger import Ledger
 
 PAUSE = 0.02  # seconds from one look at what has run for too long to the next
-LATE = 3.0  # seconds; a wakeup comes every 2 s, so it was the client that stood still
+LATE = 3.0  # seconds; wakeups come every 2 s: a later one means that the client stood still
 
 
 class Shares:
@@ -36,7 +36,7 @@ class Shares:
     def look(self, ready: list[Job], now: float) -> None:
         """Bring accounts up to date before the work of these jobs is handed out."""
         if now > self._looked_at + LATE:
-            self._due = now + PAUSE  # what workers have said meanwhile is read first
+            self._due = now + PAUSE  # answers that came meanwhile are read first
         self._looked_at = now
         if now >= self._due:
             self._due = now + PAUSE
@@ -48,7 +48,7 @@ class Shares:
                 job.account.raise_to(level)
 
     def note(self, ready: list[Job]) -> None:
-        """Take note of who has work left, now that workers have been given theirs."""
+        """Take note of the jobs that have work left after chunks were handed out."""
         self.asking = [job for job in ready if not job.is_at_limit]
 
     def next_for(self, worker: str, jobs: list[Job]) -> Job | None:
@@ -73,7 +73,7 @@ class Shares:
         )
 
     def _is_shared(self, ready: list[Job]) -> bool:
-        """Whether anybody else but one job wants workers, or has them."""
+        """Whether more than one job wants workers, or has them."""
         jobs = self._ledger.jobs.values()
         return len(ready) > 1 or any(job.attempts and job is not ready[0] for job in jobs)
 
@@ -83,7 +83,7 @@ class Shares:
         return max(job.account.spent for job in self._ledger.jobs.values())
 
     def _charge_overdue(self, now: float) -> None:
-        """Let the charges of chunks grow that run for longer than was reckoned."""
+        """Let the charges of chunks grow that run for longer than was estimated."""
         for worker in self._ledger.crew.workers.values():
             first = worker.first
             if first is not None and not worker.is_silent:

@@ -1,14 +1,14 @@
-"""Watching over what runs: silent workers, stragglers, and what is done about them.
+"""Detection of silent workers and stragglers, and copies of their items.
 
 A healthy worker shows a sign at least once a second: results, or the rest of a chunk that
-it gives back because an item takes long. So a worker that shows none is *asked* (a recall,
-which is answered even from inside a long item), and one that does not answer is *silent*:
+it gives back because an item takes long. A worker that shows none is *asked* (by a recall,
+which is answered even from inside a long item). One that does not answer is *silent*:
 frozen, swapping, unreachable, or in C code that holds the interpreter. ::
 
     heard --2 s--> asked --2 s--> silent --any sign--> heard
                                     |
-               copies allowed:      its items are doubtful: they go to workers for whom
-                                    nothing else is left, and the first answer wins
+               copies allowed:      its items are doubtful: workers that have nothing else
+                                    to do run them, and the first answer wins
                not allowed:         after 20 s its supervisor is asked to end it
 
 An item that falls silent with one worker after the other is moved ``retries_on_loss``
@@ -18,9 +18,9 @@ that worker's supervisor is asked to end it, too.
 A worker that answers, but has been inside one item for long, is a *straggler*: when others
 are idle and nothing waits, the item is copied to one of them, once.
 
-A client that has stood still itself (stopped, a laptop's lid, a caller that held the
-interpreter) has answers waiting that it has not read. So time is counted only when a
-wakeup says that all that had come was read, and not when that wakeup comes late.
+A client may itself have stood still (stopped by a signal, a laptop that slept, a caller that
+held the interpreter), and then has answers waiting that it has not read. So time counts only
+at a wakeup, when all answers have been read, and not at a wakeup that comes late.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from seppo.core.recovery import (
 )
 
 PAUSE = 0.1  # seconds, at least, from one look at all workers to the next
-LATE = 1.0  # seconds; if a look comes so late, it was the client that stood still
+LATE = 1.0  # seconds; a look that comes so late means that the client stood still
 
 
 class Watch:
-    """Decides who is silent, what straggles, and what is copied.
+    """Decides which workers are silent, which items straggle, and what is copied.
 
     Attributes:
         due: When to look again; None while nothing runs.
@@ -78,7 +78,7 @@ class Watch:
             self._copies_due = now + PAUSE
 
     def look(self, now: float, commands: list[Command]) -> None:
-        """At a wakeup: ask those who are quiet, and find out who is silent."""
+        """At a wakeup: ask workers that show no sign, and find those that are silent."""
         if self.due is None or now < self.due:
             return
         if now > self.due + LATE:
@@ -91,7 +91,7 @@ class Watch:
                 due = self._look_at(worker, first, now, commands)
                 if due is not None and (soonest is None or due < soonest):
                     soonest = due
-        # Whoever gets work from now on need not be looked at sooner than that.
+        # A worker that gets work from now on need not be looked at before that.
         latest = now + PROBE_SECONDS
         self.due = latest if soonest is None else min(latest, max(soonest, now + PAUSE))
 
@@ -120,23 +120,23 @@ class Watch:
         if not job.policy.duplicate or attempt.is_shadow:
             return
         if may_run:
-            moves = job.moves.get(attempt.position, 0) + 1
-            if moves > 1 and not may_try_again(moves - 1, job.policy):
+            moves = job.incidents.moves.get(attempt.position, 0)
+            if moves and not may_try_again(moves, job.policy):
                 return
-            job.moves[attempt.position] = moves
+            job.incidents.count_move(attempt.position)
         self._ledger.shadow(attempt)
         start, stop, suspect = attempt.position, attempt.stop, attempt.is_suspect
         self._ledger.put_back(job, start, stop, suspect, doubtful=True)
 
     def _wait_for(self, worker: Worker, now: float, commands: list[Command]) -> float | None:
-        """Have a silent worker ended that holds what must not be copied, but not at once."""
+        """Ask for the end of a silent worker that holds what must not be copied, after a while."""
         stays = [attempt for attempt in worker.attempts.values() if not attempt.is_shadow]
         if not stays:
             return None
         silent_since = worker.asked_at if worker.asked_at is not None else now
         due = silent_since + kill_after(worker.n_kills)
         if now >= due:
-            worker.n_kills += 1
+            worker.count_kill()
             first = worker.first
             assert first is not None
             commands.append(KillWorker(worker.name, first.number))
@@ -163,7 +163,7 @@ class Watch:
             return
         ripe: list[Attempt] = []
         for job in self._ledger.jobs.values():
-            after = straggling_after(job.median) if job.policy.duplicate else None
+            after = straggling_after(job.cost.median) if job.policy.duplicate else None
             if after is None:
                 continue
             for attempt in job.attempts.values():
@@ -180,18 +180,19 @@ class Watch:
             if not idle or not job.takes_worker(idle[0].name):
                 continue
             start, stop = attempt.position, attempt.stop
-            job.copied.add(start, stop)
+            job.incidents.count_copy(start, stop)
             self._ledger.shadow(attempt)
             commands.append(self._ledger.begin(idle.pop(0), job, start, stop, now))
         self._copies_due = None if soonest is None else max(soonest, now + PAUSE)
 
     def _may_copy(self, job: Job, attempt: Attempt) -> bool:
+        incidents = job.incidents
         worker = self._ledger.crew.workers[attempt.worker]
         return (
             attempt.size == 1
             and not attempt.is_shadow
             and not worker.is_silent
             and worker.first is attempt
-            and attempt.position not in job.losses  # it may be guilty: one worker at a time
-            and attempt.position not in job.copied
+            and attempt.position not in incidents.losses  # it may be guilty: one worker at a time
+            and attempt.position not in incidents.copied
         )

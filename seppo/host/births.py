@@ -1,11 +1,12 @@
-"""When processes that die by themselves are started again, and how their ends are told."""
+"""Restarts of worker processes that died by themselves, and the words for how each one ended."""
 
 from __future__ import annotations
 
 import signal
 
 from seppo.host.events import ProcessEnded
-from seppo.host.tenants import IDLE, Slot, Stage
+from seppo.host.slot import Slot, Stage
+from seppo.host.tenants import IDLE
 
 STEADY = 10.0  # seconds; a process that lived longer is replaced at once
 LONGEST_PAUSE = 10.0  # seconds between starts of processes that die again and again

@@ -1,4 +1,4 @@
-"""The clients of a supervisor: who is there, what they ask, and what they are told.
+"""Control connections of clients to a supervisor: requests in, messages out.
 
 Each client keeps one connection, upgraded to frames, for tiny messages only. A Pyro thread
 serves it: answers pings at once, whatever the supervisor does, passes requests on, and

@@ -1,4 +1,4 @@
-"""What the slots of a host decide, for the supervisor to do."""
+"""Commands: everything that the slots of a host can ask the supervisor to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens at a host, as its slots hear of it."""
+"""Events: everything that the slots of a host can be told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a machine says of itself when a doctor asks."""
+"""Health of a machine for ``seppo doctor``: clock, versions, free memory and disk."""
 
 from __future__ import annotations
 

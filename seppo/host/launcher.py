@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+from array import array
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -138,6 +139,7 @@ class ForkLauncher:
         sys.stdout.flush()
         sys.stderr.flush()
         self._running: set[int] = set()  # numbers of workers whose end was not told
+        self._asked_to_kill: set[int] = set()  # and of which it has said nothing since
         self._helper: int | None = None  # its process id, while its keeper waits for it
         self._pid = os.fork()
         if self._pid == 0:
@@ -157,9 +159,15 @@ class ForkLauncher:
         request = json.dumps({"start": number, "config": config.to_json()})
         with theirs:
             try:
-                socket.send_fds(self._socket, [request.encode()], fds)
+                # Not send_fds(): it takes flags, and leaves them out.
+                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))
+                self._socket.sendmsg([request.encode()], [rights], socket.MSG_DONTWAIT)
             except BrokenPipeError:
                 pass  # the helper is gone; ``news`` says why
+            except BlockingIOError as error:  # it reads nothing, and hundreds of requests wait
+                ours.close()
+                self._running.discard(number)
+                raise OSError("the helper process that forks workers is busy") from error
         return ours
 
     def news(self) -> list[News]:
@@ -180,6 +188,7 @@ class ForkLauncher:
             if "started" in told:
                 found.append(Started(told["started"], told["pid"]))
             elif "killed" in told:
+                self._asked_to_kill.discard(told["killed"])
                 found.append(Killed(told["killed"]))
             elif "helper" in told:
                 self._helper = told["helper"]
@@ -188,16 +197,21 @@ class ForkLauncher:
                 found.append(HelperLost(told["lost"]))
                 found += [Ended(number, -signal.SIGKILL) for number in sorted(self._running)]
                 self._running.clear()
+                self._asked_to_kill.clear()
             else:
                 self._running.discard(told["ended"])
+                self._asked_to_kill.discard(told["ended"])
                 found.append(Ended(told["ended"], told["status"]))
 
     def kill(self, number: int) -> None:
         """Kill a worker; the helper knows whether the process still is one."""
+        if number in self._asked_to_kill:
+            return  # a helper that is stopped must not make us wait for room to ask again
         try:
-            self._socket.send(json.dumps({"kill": number}).encode())
+            self._socket.send(json.dumps({"kill": number}).encode(), socket.MSG_DONTWAIT)
+            self._asked_to_kill.add(number)
         except OSError:
-            pass  # the helper is gone, and its workers with it
+            pass  # it is gone, and its workers with it; or too busy, and is asked again
 
     def replace_helper(self) -> None:
         """Kill the helper that forks workers; its keeper makes another one."""

@@ -1,4 +1,4 @@
-"""How a host is to be run: what its supervisor is started with."""
+"""Options of a host: what its supervisor is started with."""
 
 from __future__ import annotations
 

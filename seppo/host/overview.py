@@ -1,4 +1,4 @@
-"""Who holds what on a host, for people who ask."""
+"""Overview of a host for ``seppo status``: spares, clients and their processes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from seppo.host.process import WorkerProcess
+from seppo.host.slot import Stage
 from seppo.host.slots import Slots
-from seppo.host.tenants import Stage
 from seppo.version import PROTOCOL_VERSION, __version__
 from seppo.wire.config import cpus
 

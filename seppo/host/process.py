@@ -1,8 +1,9 @@
-"""One worker process as its supervisor holds it."""
+"""One worker process as its supervisor holds it: control line, mark, token."""
 
 from __future__ import annotations
 
 import logging
+import secrets
 import socket
 from typing import Any
 
@@ -54,6 +55,20 @@ class WorkerProcess:
     def fileno(self) -> int:
         """Return the descriptor of the control line, for selectors."""
         return self.line.fileno()
+
+    def has_started(self, pid: int) -> None:
+        """Take note of its id."""
+        self.pid = pid
+
+    def lease(self) -> None:
+        """Tell the process to listen for its client, with a new token."""
+        self.token = secrets.token_hex(16)
+        self.say(lease={"token": self.token})
+
+    def close_line(self) -> None:
+        """Close its control line: it is not heard any more."""
+        self.is_heard = False
+        self.line.close()
 
     def say(self, **message: Any) -> None:
         """Tell the process something; it hears it once its interpreter is free."""

@@ -1,7 +1,7 @@
-"""Whether a process is frozen, or merely busy and silent, as the kernel's books tell (Linux).
+"""Detection of frozen processes, as opposed to busy ones, from ``/proc`` (Linux).
 
-C code that holds the interpreter lets a worker answer nothing for minutes, and it is all
-right. A stopped process, or one that waits for memory to be swapped in, uses no processor.
+A worker in C code that holds the interpreter may answer nothing for minutes, and is healthy.
+A stopped process, or one that waits for memory to be swapped in, uses no processor time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Keeps a host registered, also when the name server comes late or restarts.
+"""Registration of a host with the name server, also when that comes late or restarts.
 
-One thread: it registers what is new at once and looks every ``INTERVAL`` seconds whether
+One thread registers what is new at once and looks every ``INTERVAL`` seconds whether
 it is still there, as it was: anybody can put another entry in its place.
 """
 

@@ -1,4 +1,4 @@
-"""Whether the helper that forks and kills processes still answers: decided without a clock."""
+"""Detection of a forking helper that does not answer any more: pure decisions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which processes a host runs and for whom: decided here, done by the supervisor.
+"""Slots of a host: which processes it runs and for which client, as pure decisions.
 
-Events go in, with the time, and commands come out. No process, clock or socket is known
-here, so that dialogues without any of them prove the rules.
+Events go in, with the time, and commands come out, which the supervisor carries out. No
+process, clock or socket is known here, so that dialogues without any of them prove the rules.
 
     StartSpare        SpareReady         Lease            LeaseReady
     ----------> STARTING -----> SPARE ----------> LEASING ----------> LEASED
@@ -37,11 +37,8 @@ from collections.abc import Iterator
 from seppo.host.births import Births, how_it_ended
 from seppo.host.commands import (
     DrainProcess,
-    EndProcess,
     GiveUp,
     HostCommand,
-    KillProcess,
-    Lease,
     StartSpare,
     Tell,
 )
@@ -49,15 +46,10 @@ from seppo.host.events import (
     ClientCame,
     ClientLeft,
     DrainAsked,
-    FinalizerBegan,
     HelperAnswered,
     HelperEnded,
     HostEvent,
     KillAsked,
-    LeaseReady,
-    LimitsBegan,
-    LineBroken,
-    MarkSeen,
     MemorySeen,
     ProcessEnded,
     SpareReady,
@@ -66,16 +58,10 @@ from seppo.host.events import (
     Wanted,
 )
 from seppo.host.silence import Silence
-from seppo.host.tenants import IDLE, Bounds, Demand, Slot, Stage, Tenant
-from seppo.wire.lastgasp import NOTHING
-from seppo.wire.messages import Draining, Leased, Waiting, WorkerEnded
+from seppo.host.slot import Slot, Stage
+from seppo.host.tenants import IDLE, Bounds, Demand, Tenant
+from seppo.wire.messages import Draining, Waiting
 
-ENDING = 2.0  # seconds that a process gets for ending when it is told to
-ANSWER = 10.0  # seconds that a spare gets for listening to its client
-LINE_GONE = 1.0  # seconds that it gets for ending once its control line has
-FINALIZER = 6.0  # seconds that it gets while a finalizer runs, which it watches itself
-WATCH_ON = 5.0  # seconds without any time limit after which nobody looks any more
-OVERDUE = 3.0  # seconds that a process gets for ending an item that is over its time
 ESTIMATE = 32 << 20  # bytes that a leased process is expected to take soon
 STOPPED = "its supervisor was stopped"
 HELPER_ENDED = "the helper process that forks workers has ended"
@@ -115,7 +101,7 @@ class Slots:
     @property
     def n_spares(self) -> int:
         """Processes that wait to be leased."""
-        return sum(slot.stage is Stage.SPARE and not slot.is_ending for slot in self)
+        return sum(slot.is_spare for slot in self)
 
     @property
     def is_wanted(self) -> bool:
@@ -188,44 +174,16 @@ class Slots:
             case HelperEnded():
                 commands = self._tell_end(HELPER_ENDED)
                 for each in self:
-                    each.is_ending = True
+                    each.expect_end()
                 return commands
             case Tick():
                 return self._silence.look(now)
             case _:
                 slot = self._slots.get(event.number)
                 if slot is not None:  # else its last words come after its end
-                    return self._hear(slot, event, now)
-        return []
-
-    def _hear(self, slot: Slot, event: HostEvent, now: float) -> list[HostCommand]:
-        """Take note of what is known of one process."""
-        match event:
-            case SpareReady() if slot.stage is Stage.STARTING:
-                slot.stage = Stage.SPARE
-                self._births.succeeded()
-            case LeaseReady(address=address, token=token) if slot.stage is Stage.LEASING:
-                if slot.is_ending:
-                    return []
-                slot.stage, slot.kill_at = Stage.LEASED, float("inf")
-                return [Tell(slot.client, Leased(slot.world, slot.name, address, token))]
-            case LimitsBegan():
-                slot.limits_until = now + WATCH_ON
-            case FinalizerBegan():
-                slot.finalizes_until = now + FINALIZER
-                if slot.is_ending:
-                    slot.kill_at = max(slot.kill_at, slot.finalizes_until)
-            case LineBroken(why=why):
-                if why:
-                    slot.is_ending, slot.why = True, why
-                    return [KillProcess(slot.number, why)]
-                if not slot.is_ending:
-                    slot.is_ending, slot.kill_at = True, now + LINE_GONE
-            case MarkSeen(running=running) if running.deadline:
-                slot.limits_until = now + WATCH_ON
-                if now > running.deadline + OVERDUE and slot.overdue != running:
-                    slot.overdue = running
-                    return [self._kill(slot, "an item exceeded its task_timeout")]
+                    if isinstance(event, SpareReady) and slot.stage is Stage.STARTING:
+                        self._births.succeeded()
+                    return slot.hear(event, now)
         return []
 
     # --- leases
@@ -266,18 +224,16 @@ class Slots:
 
     def _lease(self, now: float) -> list[HostCommand]:
         commands: list[HostCommand] = []
-        spares = [s for s in self if s.stage is Stage.SPARE and not s.is_ending]
+        spares = [slot for slot in self if slot.is_spare]
         while spares:
             for client, demand in self._unmet():
                 if self._is_crowded:
                     commands += self._make_room(now)
                 if not self._is_full or not self._held(client):
                     slot = spares.pop(0)
-                    slot.stage, slot.client, slot.world = Stage.LEASING, client, demand.world
-                    slot.kill_at = now + ANSWER
                     if self._free is not None:
                         self._free -= ESTIMATE
-                    commands.append(Lease(slot.number))
+                    commands.append(slot.lease(client, demand.world, now))
                     break
             else:
                 break
@@ -357,42 +313,22 @@ class Slots:
             if self._births.is_hopeless:
                 commands.append(GiveUp(self._births.reason(how)))
         if slot.stage is Stage.LEASED and slot.client in self.tenants and not slot.is_told:
-            ran = event.ran
-            timed_out = slot.overdue != NOTHING and slot.overdue == ran
-            ended = WorkerEnded(
-                slot.name, how, ran.attempt, ran.first, ran.stop, timed_out, ran.setup
-            )
-            commands.append(Tell(slot.client, ended))
+            commands.append(slot.tell_ended(event, how))
         return commands
 
     def _end(self, slots: list[Slot], why: str, now: float) -> list[HostCommand]:
         """Tell processes to end, unless they were told before."""
-        commands: list[HostCommand] = []
-        for slot in slots:
-            if not slot.is_ending:
-                slot.is_ending, slot.is_ordered, slot.why = True, True, why
-                slot.kill_at = max(now + ENDING, slot.finalizes_until)
-                commands.append(EndProcess(slot.number))
-        return commands
+        return [command for slot in slots for command in slot.end(why, now)]
 
     def _kill_asked(self, event: KillAsked) -> list[HostCommand]:
         slot = self.find(event.name)
         if slot is None or slot.client != event.client or slot.stage is not Stage.LEASED:
             return []
-        return [self._kill(slot, "its client asked for it")] if event.is_meant else []
+        return [slot.kill("its client asked for it")] if event.is_meant else []
 
     def _kill_late(self, now: float) -> list[HostCommand]:
         """Kill processes that were told to end, and have not."""
-        commands: list[HostCommand] = []
-        for slot in self:
-            if slot.kill_at <= now:
-                slot.kill_at = now + ENDING  # again, should it be possible
-                commands.append(KillProcess(slot.number, slot.why or "it did not answer in time"))
-        return commands
-
-    def _kill(self, slot: Slot, why: str) -> KillProcess:
-        slot.is_ordered, slot.why = True, why
-        return KillProcess(slot.number, why)
+        return [command for slot in self for command in slot.kill_late(now)]
 
     def _drain(self, now: float) -> list[HostCommand]:
         if self.is_draining:
@@ -411,8 +347,7 @@ class Slots:
         """Tell all clients of the ends of their processes, whose items are not to be blamed."""
         commands: list[HostCommand] = []
         for slot in self:
-            slot.is_ordered, slot.why = True, why
+            slot.order_end(why)
             if slot.stage is Stage.LEASED and slot.client in self.tenants and not slot.is_told:
-                slot.is_told = True
-                commands.append(Tell(slot.client, WorkerEnded(slot.name, why, 0, 0, 0, False)))
+                commands.append(slot.tell_end(why))
         return commands

@@ -1,4 +1,4 @@
-"""The host's side: keeps worker processes ready, leases them to clients, and ends them.
+"""The supervisor of a host: keeps worker processes ready, leases them to clients, ends them.
 
 The supervisor never runs user code, so it answers at once whatever its processes do. What
 is to happen is decided by ``Slots``; here it is done. One loop waits for news: a process is
@@ -13,7 +13,6 @@ stop. Each piece of news becomes an event, and each command that comes back is c
 from __future__ import annotations
 
 import logging
-import secrets
 import selectors
 import socket
 import threading
@@ -25,7 +24,6 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from seppo.host.births import describe_status
 from seppo.host.clients import Client, Clients
 from seppo.host.commands import (
     DrainProcess,
@@ -38,15 +36,13 @@ from seppo.host.commands import (
     StartSpare,
     Tell,
 )
+from seppo.host.entry import HostEntry
 from seppo.host.events import (
     ClientCame,
     ClientLeft,
     DrainAsked,
-    HelperAnswered,
-    HelperEnded,
     HostEvent,
     KillAsked,
-    LineBroken,
     MarkSeen,
     MemorySeen,
     ProcessEnded,
@@ -54,22 +50,21 @@ from seppo.host.events import (
     Tick,
     Wanted,
 )
-from seppo.host.health import free_memory, health, oom_kills
-from seppo.host.launcher import Ended, HelperLost, Killed, Launcher, Started
+from seppo.host.health import free_memory, health
+from seppo.host.launcher import Launcher
 from seppo.host.options import HostOptions
-from seppo.host.overview import facts, overview
+from seppo.host.overview import overview
 from seppo.host.process import WorkerProcess
+from seppo.host.processes import Processes
 from seppo.host.pulse import is_stopped
-from seppo.host.registrar import Registrar
 from seppo.host.signals import signals_caught
 from seppo.host.slots import Slots
 from seppo.pyro.daemon import ControlDaemon
-from seppo.pyro.nameserver import SUPERVISOR, Entry
+from seppo.pyro.nameserver import SUPERVISOR
 from seppo.settings import Settings
 from seppo.shipping.cache import GRACE, Sweeper
 from seppo.trust.credentials import Credentials
 from seppo.wire.address import Address
-from seppo.wire.lastgasp import LastGasp
 from seppo.wire.messages import Hello, Kill, Message, Want
 from seppo.wire.stream import Waker
 
@@ -101,23 +96,20 @@ class Supervisor:
 
     def __init__(self, settings: Settings, options: HostOptions, launcher: Launcher) -> None:
         self.name = f"seppo.{options.name or socket.gethostname()}.{uuid.uuid4().hex[:8]}"
-        self._launcher = launcher
         self._settings = settings
         self._options = options
         self._slots = Slots(self.name, options.bounds)
-        self._processes: dict[int, WorkerProcess] = {}
         credentials = Credentials(settings)
-        self._registrar = Registrar(settings, credentials)
         self._waker = Waker()
         self._selector = selectors.DefaultSelector()
+        self._selector.register(self._waker, selectors.EVENT_READ)
+        self._processes = Processes(launcher, self._selector)
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()  # for the loop to do
         self._is_stopping = False
         self._drain_asked = False
-        self._is_announced = False
         self._looked_at = float("-inf")  # when memory and marks were looked at
         self._sweeper = Sweeper()
         self._sweep_at = 0.0  # when it has something to do
-        self._oom_kills = oom_kills()
         self._clients = Clients(
             settings.silence,
             greeting=self._facts,
@@ -134,26 +126,24 @@ class Supervisor:
             SUPERVISOR, settings.host, options.port, calls, self._clients.attach,
             credentials=credentials,
         )  # fmt: skip
-        self.is_encrypted = credentials.is_encrypted(self._daemon.address.host)
-        self._fingerprint = credentials.key.fingerprint
+        self._entry = HostEntry(self.name, self.address, settings, options, credentials)
 
     @property
     def address(self) -> Address:
         """Where the supervisor answers control calls."""
         return self._daemon.address
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether calls of clients are encrypted."""
+        return self._entry.is_encrypted
+
     # --- any thread
 
     def _facts(self) -> dict[str, Any]:
-        """Return who this is, for the name server and for clients."""
-        return {
-            **facts(),
-            "supervisor": self.name,
-            "group": self._settings.group,
-            "places": self._options.places,
-            "encrypted": self.is_encrypted,
-            "draining": self._slots.is_draining,
-        }
+        """Return who this is, for clients."""
+        draining = self._slots.is_draining
+        return {**self._entry.facts(), "supervisor": self.name, "draining": draining}
 
     def info(self) -> dict[str, Any]:
         """Return who this is, who its clients are and what runs for them, as plain values.
@@ -162,9 +152,8 @@ class Supervisor:
             TimeoutError: If the supervisor is not running.
         """
         answer: Future[dict[str, Any]] = Future()
-        self._call(
-            lambda: answer.set_result(self._facts() | overview(self._slots, self._processes))
-        )
+        processes = self._processes.by_number
+        self._call(lambda: answer.set_result(self._facts() | overview(self._slots, processes)))
         return answer.result(ANSWER)
 
     def wait_until_ready(self, timeout: float) -> bool:
@@ -173,7 +162,7 @@ class Supervisor:
         return (
             self._all_ready.wait(timeout)
             and self._gave_up is None
-            and self._registrar.wait_until_settled(deadline - time.monotonic())
+            and self._entry.wait_until_settled(deadline - time.monotonic())
         )
 
     def stop(self) -> None:
@@ -207,10 +196,8 @@ class Supervisor:
             raise RuntimeError(self._gave_up)
 
     def _run(self) -> None:
-        self._selector.register(self._waker, selectors.EVENT_READ)
-        self._selector.register(self._launcher, selectors.EVENT_READ)
         self._daemon.start()
-        self._registrar.start()
+        self._entry.start()
         log.info(
             "%s of group %r has %d place(s), listens on %s, %s",
             self.name, self._settings.group, self._options.places, self.address,
@@ -227,9 +214,9 @@ class Supervisor:
             self._all_ready.set()
             self._end_all()
             self._clients.close(FAREWELL)
-            self._registrar.close()
+            self._entry.close()
             self._daemon.close()
-            self._launcher.close()
+            self._processes.close()
             self._sweep(grace=0.0)
             self._selector.close()
 
@@ -241,7 +228,7 @@ class Supervisor:
 
     def _begin_to_drain(self) -> None:
         log.warning("draining: the processes finish what runs, and end")
-        self._registrar.remove(self.name)
+        self._entry.withdraw()
         self._all_ready.set()
         self._handle(DrainAsked())
 
@@ -262,7 +249,7 @@ class Supervisor:
         for key, _ in self._selector.select(timeout):
             if key.fileobj is self._waker:
                 self._waker.drain()
-            elif key.fileobj is self._launcher:
+            elif key.data is None:
                 self._hear_launcher()
             else:
                 self._hear_process(key.data)
@@ -300,7 +287,7 @@ class Supervisor:
         self._looked_at = now
         self._handle(MemorySeen(free_memory()))
         for number in self._slots.watched(now):
-            self._handle(MarkSeen(number, self._processes[number].memory.read()))
+            self._handle(MarkSeen(number, self._processes.by_number[number].memory.read()))
 
     def _handle(self, event: HostEvent) -> None:
         for command in self._slots.handle(event, time.monotonic()):
@@ -311,102 +298,43 @@ class Supervisor:
     def _carry_out(self, command: HostCommand) -> None:
         match command:
             case StartSpare(number=number):
-                self._start(number)
+                config = self._options.config(f"{self.name}.{number}", self.name, self._settings)
+                if not self._processes.start(number, config):
+                    self._call(partial(self._handle, ProcessEnded(number, 1)))
             case Lease(number=number):
-                process = self._processes[number]
-                process.token = secrets.token_hex(16)
-                process.say(lease={"token": process.token})
+                self._processes.by_number[number].lease()
             case Tell(client=client, message=message):
                 assert isinstance(client, Client)
                 client.tell(message)
             case EndProcess(number=number):
-                self._processes[number].say(end=True)
+                self._processes.say(number, end=True)
             case DrainProcess(number=number):
-                self._processes[number].say(drain=True)
+                self._processes.say(number, drain=True)
             case KillProcess(number=number, why=why):
-                process = self._processes[number]
-                log.warning("%s, process %s, is killed: %s", process.name, process.pid, why)
-                self._launcher.kill(number)
+                self._processes.kill(number, why)
             case ReplaceHelper():
-                log.warning("the helper process that forks workers is killed: it does not answer")
-                self._launcher.replace_helper()
+                self._processes.replace_helper()
             case GiveUp(reason=reason):
                 self._gave_up = reason
-
-    def _start(self, number: int) -> None:
-        config = self._options.config(f"{self.name}.{number}", self.name, self._settings)
-        try:
-            memory = LastGasp()
-            try:
-                sock = self._launcher.start(number, config, memory.fd)
-            finally:
-                memory.close()  # of the descriptor; the memory stays
-        except OSError as error:
-            log.error("no worker process can be started: %s", error)
-            self._call(partial(self._handle, ProcessEnded(number, 1)))
-            return
-        process = self._processes[number] = WorkerProcess(number, config.name, sock, memory)
-        self._selector.register(process, selectors.EVENT_READ, process)
 
     # --- news
 
     def _hear_launcher(self) -> None:
         try:
-            news = self._launcher.news()
+            for event in self._processes.hear_launcher():
+                if isinstance(event, ProcessEnded):
+                    self._sweep_at = time.monotonic()  # it may have left something
+                self._handle(event)
         except EOFError as error:
             self._gave_up = str(error)
-            return
-        for item in news:
-            if isinstance(item, HelperLost):
-                how = describe_status(item.status)
-                log.warning("the helper process that forks workers is replaced: %s", how)
-                self._handle(HelperEnded())
-                continue
-            if isinstance(item, Started | Killed):
-                self._handle(HelperAnswered(item.number))
-            process = self._processes.get(item.number)
-            match item:
-                case Started(pid=pid) if process is not None:
-                    process.pid = pid
-                case Ended(status=status) if process is not None:
-                    self._process_ended(process, status)
-
-    def _process_ended(self, process: WorkerProcess, status: int) -> None:
-        self._close_line(process)
-        del self._processes[process.number]
-        if process.token:
-            self._sweep_at = time.monotonic()
-        kills = oom_kills()
-        is_out_of_memory, self._oom_kills = kills > self._oom_kills, kills
-        memory = process.memory
-        log.info("%s, process %s, has ended with status %s", process.name, process.pid, status)
-        self._handle(
-            ProcessEnded(process.number, status, memory.read(), memory.has_begun, is_out_of_memory)
-        )
 
     def _hear_process(self, process: WorkerProcess) -> None:
-        for event in process.hear():
-            if isinstance(event, LineBroken):
-                self._close_line(process)
+        for event in self._processes.hear(process):
             self._handle(event)
-        if self._slots.n_spares and not self._is_announced:
-            self._announce()
+        if self._slots.n_spares:
+            self._entry.announce()
         if self._slots.n_spares >= self._options.places:
             self._all_ready.set()
-
-    def _close_line(self, process: WorkerProcess) -> None:
-        if process.is_heard:
-            process.is_heard = False
-            self._selector.unregister(process)
-            process.line.close()
-
-    def _announce(self) -> None:
-        """Register the host: it has something to lease."""
-        self._is_announced = True
-        told = {name: str(value) for name, value in self._facts().items()}
-        told["key"] = self._fingerprint
-        del told["draining"], told["supervisor"]
-        self._registrar.add(Entry(self.name, self.address, told))
 
     def _answer(self, client: Client, message: Message) -> None:
         match message:
@@ -417,7 +345,7 @@ class Supervisor:
                 self._handle(Wanted(client, world, count))
             case Kill(name=name, attempt=attempt, only_frozen=only_frozen):
                 slot = self._slots.find(name)
-                process = self._processes.get(slot.number) if slot is not None else None
+                process = self._processes.by_number.get(slot.number) if slot is not None else None
                 if process is not None and process.pid is not None:
                     frozen = only_frozen and process.pulse.is_frozen(process.pid)
                     running, stopped = process.memory.read(), is_stopped(process.pid)

@@ -1,11 +1,8 @@
-"""Who holds what on a host: processes, clients and their demands, as plain values."""
+"""Clients of a host and their demands for processes, and how much the host gives."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, auto
-
-from seppo.wire.lastgasp import NOTHING, Mark
 
 TELL_WAITING = 2.0  # seconds that a client waits before it is told why
 IDLE = "idle, its place was needed"  # why a process was ended
@@ -24,35 +21,6 @@ class Bounds:
     places: int
     max_clients: int = 4
     least_memory: int = 256 << 20
-
-
-class Stage(Enum):
-    """How far a process has come."""
-
-    STARTING = auto()
-    SPARE = auto()
-    LEASING = auto()  # it was told to listen
-    LEASED = auto()  # its client knows it
-
-
-@dataclass
-class Slot:
-    """One process, from its start to its end; only ``Slots`` writes."""
-
-    number: int
-    name: str
-    started_at: float
-    stage: Stage = Stage.STARTING
-    client: object = None  # whose it is
-    world: int = 0
-    is_ending: bool = False  # we have told it to, or its line is gone
-    is_ordered: bool = False  # we have told it to, or kill it
-    is_told: bool = False  # its client has heard of its end before it has ended
-    why: str = ""  # we end it
-    kill_at: float = float("inf")
-    finalizes_until: float = 0.0
-    limits_until: float = 0.0  # until when to look at its mark
-    overdue: Mark = NOTHING  # what it was killed for, because it took too long
 
 
 @dataclass

@@ -13,6 +13,7 @@ from processes import PATIENCE, free_port
 
 import seppo
 from seppo.pyro.nameserver import Entry, NameServer
+from seppo.trust.credentials import Credentials
 from seppo.wire.address import Address
 
 
@@ -131,8 +132,9 @@ def test_dead_entries_count_as_not_registered(own_cluster):
 def test_worker_of_another_protocol_is_an_error_not_a_serial_run(own_cluster):
     cluster = own_cluster(0)
     with socket.create_server(("127.0.0.1", 0)) as alive:
-        address = Address("seppo.worker", "127.0.0.1", alive.getsockname()[1])
-        facts = {"group": "default", "protocol": "0"}
+        address = Address("seppo.supervisor", "127.0.0.1", alive.getsockname()[1])
+        ours = Credentials(cluster.settings).key.fingerprint
+        facts = {"group": "default", "protocol": "0", "key": ours}
         NameServer(cluster.settings).register(Entry("seppo.old", address, facts))
         with pytest.raises(seppo.ProtocolError, match="protocol 0"):
             seppo.map_parallel(abs, [1])

@@ -549,7 +549,7 @@ def test_an_item_that_comes_through_is_not_suspected_any_more():
     open_job(s, 1, ended=False)
     s.handle(WorkerLost("a", "killed"), now=1.0)
     assert delivered(done(s, 2)) == [(0, 1)]
-    assert not s._jobs[1].losses
+    assert not s._jobs[1].incidents.losses
 
 
 def test_the_last_item_of_a_chunk_is_alone_too():

@@ -70,7 +70,7 @@ def test_what_is_given_back_is_given_back_at_the_price_that_was_charged():
     first, second = s._attempts
     charged = s._jobs[1].account.served
     done(s, first, 1, seconds=2.0, now=2.1)  # a cost of 1 s an item now
-    assert s._jobs[1].cost > 0.5
+    assert s._jobs[1].cost.seconds > 0.5
     s.handle(RestReturned(first, kept=2), now=2.2)
     s.handle(RestReturned(second, kept=0), now=2.2)
     # Two chunks were charged with 0.05 s each; the item that runs is what is left of them.

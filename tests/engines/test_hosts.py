@@ -35,8 +35,8 @@ from seppo.values.setup import SetupFacts
 
 NUMBERS = itertools.count()
 SOON = f"""
-import seppo.host.slots as slots, seppo.host.supervisor as supervisor
-slots.OVERDUE = slots.ENDING = 0.5
+import seppo.host.slot as slot, seppo.host.supervisor as supervisor
+slot.OVERDUE = slot.ENDING = 0.5
 supervisor.WATCH = 0.1
 {KEEPING}
 """

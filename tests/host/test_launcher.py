@@ -341,6 +341,32 @@ launcher.close()
 
 
 @forks
+def test_asking_a_helper_that_is_stopped_never_waits():
+    run(
+        "ForkLauncher",
+        """
+module.CLOSING = 0.2
+line = start(0)
+os.kill(launcher._helper, signal.SIGSTOP)
+faulthandler.dump_traceback_later(20, exit=True)
+for _ in range(1000):
+    launcher.kill(0)
+started = []
+try:
+    while True:
+        number = 1 + len(started)
+        started.append(launcher.start(number, config(number)))
+except OSError:
+    assert len(started) > 10, started
+launcher.kill(1)
+faulthandler.cancel_dump_traceback_later()
+launcher.close()
+""",
+        before="import faulthandler",
+    )
+
+
+@forks
 def test_a_worker_that_has_ended_is_not_killed_again():
     run(
         "ForkLauncher",

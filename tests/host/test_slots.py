@@ -37,7 +37,8 @@ from seppo.host.events import (
     Wanted,
 )
 from seppo.host.silence import DOUBT, SILENCE
-from seppo.host.slots import ANSWER, ENDING, FINALIZER, HELPER_ENDED, LINE_GONE, OVERDUE, Slots
+from seppo.host.slot import ANSWER, ENDING, FINALIZER, LINE_GONE, OVERDUE
+from seppo.host.slots import HELPER_ENDED, Slots
 from seppo.host.tenants import IDLE, TELL_WAITING, Bounds
 from seppo.wire.lastgasp import NOTHING, Mark
 from seppo.wire.messages import Draining, Leased, Waiting, WorkerEnded

@@ -46,7 +46,7 @@ from seppo.wire.messages import (
 )
 from seppo.wire.stream import Stream
 
-SOON = "import seppo.host.slots as s, seppo.host.tenants as t\n"
+SOON = "import seppo.host.slot as s, seppo.host.tenants as t\n"
 SOON += "s.OVERDUE = s.ENDING = t.TELL_WAITING = 0.5\n"
 SOON += "import seppo.host.supervisor as v; v.WATCH = 0.1\n"
 
@@ -536,7 +536,7 @@ def test_c_code_over_its_time_limit_is_killed(client, tmp_path):
 
 
 def test_an_end_for_want_of_memory_is_told_as_such():
-    first = "import itertools, seppo.host.supervisor as s; n = itertools.count(); "
+    first = "import itertools, seppo.host.processes as s; n = itertools.count(); "
     first += "s.oom_kills = lambda: next(n)"  # the kernel's counter has grown meanwhile
     with SupervisorProcess(None, 1, "oom", first=first) as host, Lessee(host) as client:
         (worker,) = client.lease()

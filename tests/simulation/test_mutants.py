@@ -10,8 +10,8 @@ from simulated import SimulationError
 from seppo.core import commands as do
 from seppo.core.assignment import Assignment
 from seppo.core.crew import Crew
-from seppo.core.delivery import Delivery
-from seppo.core.events import ItemsDone, WorkerLost
+from seppo.core.events import ItemsDone, ResultsTaken, WorkerLost
+from seppo.core.ledger import Ledger
 from seppo.core.losses import Losses
 from seppo.core.recovery import Fate
 from seppo.core.scheduler import Scheduler
@@ -71,9 +71,10 @@ class ForgetsTheRest(Scheduler):
     def _rest_returned(self, event, now):
         attempt = self._attempts.get(event.attempt)
         if attempt is not None:
-            put_back, attempt.job.put_back = attempt.job.put_back, lambda *_, **__: None
+            items = attempt.job.items
+            put_back, items.put_back = items.put_back, lambda *_, **__: None
             super()._rest_returned(event, now)
-            attempt.job.put_back = put_back
+            items.put_back = put_back
 
 
 class RunsTheRestTwice(Scheduler):
@@ -81,7 +82,7 @@ class RunsTheRestTwice(Scheduler):
         attempt = self._attempts.get(event.attempt)
         super()._rest_returned(event, now)
         if attempt is not None and attempt.stop > attempt.position:
-            attempt.job.put_back(attempt.position, attempt.stop)
+            attempt.job.items.put_back(attempt.position, attempt.stop)
 
 
 class BelievesLateAnswers(Scheduler):
@@ -109,17 +110,17 @@ class DeliversTwiceUnordered(DeliversTwice):
         return (Scheduler if ordered else DeliversTwice).handle(self, event, now)
 
 
-class DeliversTheLoserToo(Delivery):
+class DeliversTheLoserToo(Ledger):
     """Delivers what a copy says though the original has said it."""
 
     def deliver(self, job, index, count, payload, commands):
-        known = job.reorder.known
+        known = job.items.results.known
         if not known.missing(index, index + count):
             commands.append(do.Deliver(job.number, index, count, payload))
         super().deliver(job, index, count, payload, commands)
 
     def drop_twins(self, job, start, stop, now, commands, is_shadow=True):
-        job.drop_waiting(start, stop)  # and does not cancel them
+        job.items.drop_waiting(start, stop)  # and does not cancel them
 
 
 class DeliversOutOfOrder(Scheduler):
@@ -129,27 +130,44 @@ class DeliversOutOfOrder(Scheduler):
         return deliveries[::-1] + [c for c in commands if not isinstance(c, do.Deliver)]
 
 
-class DeliversTheWrongItem(Delivery):
+class DeliversTheWrongItem(Ledger):
     def deliver(self, job, index, count, payload, commands):
         if isinstance(payload, range):
             payload = range(1 << 40, 1 << 41)
         super().deliver(job, index, count, payload, commands)
 
 
-class FinishesEarly(Delivery):
+class FinishesEarly(Ledger):
     def finish_if_done(self, job, now, commands):
-        job.reorder.released += 1
+        job.items.results.released += 1
         super().finish_if_done(job, now, commands)
-        job.reorder.released -= 1
+        job.items.results.released -= 1
 
 
-class KeepsAttemptsOfAClosedJob(Delivery):
+class KeepsAttemptsOfAClosedJob(Ledger):
     def close(self, number, now, commands):
-        attempts = dict(self._ledger.attempts)
-        is_open = number in self._ledger.jobs
+        attempts = dict(self.attempts)
+        is_open = number in self.jobs
         super().close(number, now, commands)
         if is_open:
-            self._ledger.attempts.update(attempts)
+            self.attempts.update(attempts)
+
+
+# --- counts
+
+
+class CountsSilentWorkers(Ledger):
+    """Leaves what a silent worker holds among what counts against ``max_workers``."""
+
+    def hush(self, worker):
+        self.crew.hush(worker)
+
+
+class CountsResultsTwice(Scheduler):
+    def handle(self, event, now):
+        if isinstance(event, ResultsTaken):
+            event = replace(event, count=2 * event.count)
+        return super().handle(event, now)
 
 
 # --- handing out
@@ -187,7 +205,8 @@ class FillsWorkersUp(Crew):
 class IgnoresMaxAhead(Scheduler):
     def handle(self, event, now):
         for job in self._jobs.values():
-            job.admitted = lambda n, job=job: job.offered - job.next_index
+            items = job.items
+            items.admitted = lambda n, items=items: items.offered - items.next_index
         return super().handle(event, now)
 
 
@@ -195,7 +214,9 @@ class NeverWakes(Assignment):
     """Loses the head for good when a bound is reached."""
 
     def look(self, now, commands):
-        if not any(job.next_index - job.taken >= 3 for job in self._ledger.jobs.values()):
+        if not any(
+            job.items.next_index - job.items.taken >= 3 for job in self._ledger.jobs.values()
+        ):
             super().look(now, commands)
 
 
@@ -210,7 +231,7 @@ class NeverCopies(Watch):
 class CopiesAgainAndAgain(Watch):
     def _may_copy(self, job, attempt):
         attempt.is_shadow, shadow = False, attempt.is_shadow
-        job.copied.clear()
+        job.incidents.copied.clear()
         may = super()._may_copy(job, attempt)
         attempt.is_shadow = shadow
         return may
@@ -278,11 +299,13 @@ MUTANTS = {  # what the simulation says about them
     BelievesLateAnswers: "delivers results of other items",
     DeliversTwice: "is out of order",
     DeliversTwiceUnordered: "delivers an item twice",
-    with_part("_delivery", DeliversTheLoserToo): ("is out of order", "delivers an item twice"),
+    with_part("_ledger", DeliversTheLoserToo): ("is out of order", "delivers an item twice"),
     DeliversOutOfOrder: "is out of order",
-    with_part("_delivery", DeliversTheWrongItem): "delivers results of other items",
-    with_part("_delivery", FinishesEarly): "finished with",
-    with_part("_delivery", KeepsAttemptsOfAClosedJob): "still counted as under way",
+    with_part("_ledger", DeliversTheWrongItem): "delivers results of other items",
+    with_part("_ledger", FinishesEarly): "finished with",
+    with_part("_ledger", KeepsAttemptsOfAClosedJob): "still counted as under way",
+    with_part("_ledger", CountsSilentWorkers): "instead of",
+    CountsResultsTwice: "are out of order",
     SendsToTheDead: "is for a worker that is not there",
     with_crew(SendsToTheDraining): "is for a worker that drains",
     with_crew(FillsWorkersUp): "holds more than two chunks",

@@ -31,7 +31,7 @@ def test_jobs_that_always_have_work_have_even_shares(block):
 
 class LeavesHalfBusyWorkersToShortItems(Assignment):
     def _fill_half(self, ready, now, commands):
-        super()._fill_half([job for job in ready if job.is_quick], now, commands)
+        super()._fill_half([job for job in ready if job.cost.is_quick], now, commands)
 
 
 class BeginsLevelWithTheIdle(Shares):
@@ -79,7 +79,7 @@ class GivesBackAtTodaysPrice(Scheduler):
         super()._rest_returned(event, now)
         if attempt is not None:
             given_back = charge - account.charge_of(number)
-            account.spent += given_back - (size - attempt.size) * attempt.job.cost
+            account.spent += given_back - (size - attempt.size) * attempt.job.cost.seconds
 
 
 MUTANTS = [

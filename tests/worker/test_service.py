@@ -16,7 +16,7 @@ import pytest
 from lessee import LeasedWorker, Lessee
 from processes import Process, SupervisorProcess, is_running, wait_until
 
-from seppo.host import slots
+from seppo.host import slot
 from seppo.place import current_worker
 from seppo.shipping.depends import Depends
 from seppo.values.batch import EACH, WHOLE, pack_values
@@ -373,7 +373,7 @@ def test_a_finalizer_is_given_its_time(tmp_path):
     done = tmp_path / "done"
 
     def slow() -> None:
-        time.sleep(slots.ENDING + 1)
+        time.sleep(slot.ENDING + 1)
         done.touch()
 
     with SupervisorProcess(None, 1, "slow") as host, Lessee(host) as client:

@@ -15,7 +15,7 @@ from seppo.core import commands as do
 from seppo.core import events as on
 from seppo.core.recovery import MISHAPS, is_at_most_once
 from seppo.core.scheduler import Scheduler
-from simulated.audit import audit_copies, audit_places
+from simulated.audit import audit_books, audit_copies, audit_places
 from simulated.caller import Caller
 from simulated.facts import (
     NO_FAULTS,
@@ -310,7 +310,8 @@ class SimulatedCluster:
         if self.leave_after is not None and caller.taken >= self.leave_after:
             self._leave(caller)
         else:
-            self._handle(on.ResultsTaken(caller.job, count))
+            if not caller.policy.taken_on_delivery:
+                self._handle(on.ResultsTaken(caller.job, count))
             if caller.taken == caller.allowed < caller.n_items:
                 self.after(caller.task.pause, caller.allow_more)
 
@@ -338,6 +339,7 @@ class SimulatedCluster:
         self._n_events += 1
         if self._n_events % self.audit_every == 0:
             audit_places(self.scheduler, self.fail)
+            audit_books(self.scheduler, self.fail)
             audit_copies(self.scheduler, self._workers, self.fail)
 
     def _carry_out(self, command: do.Command) -> None:
