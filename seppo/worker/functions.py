@@ -12,7 +12,7 @@ from seppo.shipping.manifest import Manifest
 from seppo.values.content import Content
 from seppo.values.outcome import Failure
 from seppo.wire.messages import Function
-from seppo.worker.run import Pace
+from seppo.worker.pace import Pace
 from seppo.worker.sharing import SharedBlock
 
 LARGEST_CACHE = 256 << 20  # bytes of packed functions; the newest one always stays

@@ -34,15 +34,11 @@ from typing import Any, NoReturn, Protocol
 
 from seppo.errors import ProtocolError, TaskTimeoutError
 from seppo.place import current_worker
-from seppo.values.batch import Unpacker, count_ready, pack_one
+from seppo.values.batch import Unpacker, count_ready
 from seppo.values.outcome import Failure, Interrupted
-from seppo.values.serialize import PLAIN_TYPES, Pickler, own_modules_by_value
-from seppo.values.simple import Kept, keep
+from seppo.values.serialize import PLAIN_TYPES
 from seppo.wire.messages import Chunk
-from seppo.wire.packed import Packed
-
-BURST_SECONDS = 0.001  # aimed at; polling the channels in between costs a few microseconds
-LARGEST_BURST = 1 << 14  # items
+from seppo.worker.pace import BURST_SECONDS, Pace
 
 _PLAIN = frozenset(map(id, PLAIN_TYPES))  # by id: to look up a type may run user code
 
@@ -55,41 +51,6 @@ def _references_of_ours() -> int:
 # The references to an object that only a variable of ours has. Measured, since how many
 # the interpreter itself holds at such a moment changes from version to version.
 _OURS_ALONE = _references_of_ours()
-
-
-class Pace:
-    """How a function's items are best run; one for each function, so that chunks inherit it.
-
-    Attributes:
-        items: How many items make a burst.
-        packs_each: Whether each result is packed before the next item runs.
-    """
-
-    def __init__(self) -> None:
-        self.items = 1
-        self.packs_each = False
-        self._picklers = (Pickler(), Pickler(copy_buffers=True))
-
-    def learn(self, items: int, seconds: float) -> None:
-        """Take note that a burst of ``items`` took ``seconds``."""
-        if seconds < BURST_SECONDS / 2:
-            if items >= self.items:
-                self.items = min(4 * self.items, LARGEST_BURST)
-        elif seconds > 2 * BURST_SECONDS:
-            self.items = max(1, min(self.items, int(items * BURST_SECONDS / seconds)))
-
-    def pack(
-        self, value: Any, is_shared: bool, name: Callable[[int], str], i: int
-    ) -> Packed | Kept:
-        """Return a result packed; its buffers are copied if others may write into them.
-
-        Or, if it is simple, a copy of it, to be packed with others.
-        """
-        kept = keep(value)
-        if kept is not None:
-            return kept
-        with own_modules_by_value():
-            return pack_one(self._picklers[is_shared], value, name, i)
 
 
 class Marker(Protocol):

@@ -24,7 +24,8 @@ from seppo.values.function import PackedFunction
 from seppo.values.outcome import Failure
 from seppo.values.source import ItemSource
 from seppo.wire.messages import Chunk
-from seppo.worker.run import ChunkRun, Pace
+from seppo.worker.pace import Pace
+from seppo.worker.run import ChunkRun
 
 WORLD = 0  # threads share all there is
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import hostile
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from processes import wait_until
 
@@ -23,7 +23,8 @@ from seppo.values.serialize import load
 from seppo.wire.messages import Chunk
 from seppo.wire.packed import Batch, Packed
 from seppo.worker import run as running_module
-from seppo.worker.run import BURST_SECONDS, LARGEST_BURST, ChunkRun, Pace
+from seppo.worker.pace import LARGEST_BURST, Pace
+from seppo.worker.run import ChunkRun
 
 
 def running(func, chunk, pace):
@@ -533,48 +534,6 @@ def test_a_pause_ends_the_burst_and_loses_nothing():
     assert run.burst_at is None
     assert not run.is_finished
     assert run_all(run) == list(range(5, 100))
-
-
-# --- pace
-
-
-def test_quick_bursts_grow_by_four_up_to_a_bound():
-    pace = Pace()
-    sizes = []
-    for _ in range(12):
-        sizes.append(pace.items)
-        pace.learn(pace.items, 0.0)
-    assert sizes[:4] == [1, 4, 16, 64]
-    assert pace.items == LARGEST_BURST
-
-
-def test_a_burst_cut_short_does_not_teach_growth():
-    pace = pace_of(64)
-    pace.learn(3, 0.0)
-    assert pace.items == 64
-
-
-def test_a_slow_burst_shrinks_at_once():
-    pace = pace_of(1000)
-    pace.learn(1000, 1000 * BURST_SECONDS)
-    assert pace.items == 1
-    pace = pace_of(1000)
-    pace.learn(1000, 10 * BURST_SECONDS)
-    assert pace.items == 100
-
-
-@given(st.integers(1, LARGEST_BURST), st.integers(1, LARGEST_BURST), st.floats(0, 1e6))
-@settings(max_examples=50)
-def test_the_pace_stays_within_its_bounds(items, ran, seconds):
-    pace = pace_of(items)
-    pace.learn(ran, seconds)
-    assert 1 <= pace.items <= LARGEST_BURST
-
-
-def test_a_fitting_pace_stays():
-    pace = pace_of(50)
-    pace.learn(50, BURST_SECONDS)
-    assert pace.items == 50
 
 
 # --- where am I?
