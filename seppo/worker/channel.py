@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any
 
 from seppo.errors import ProtocolError
-from seppo.values.batch import pack_plain, pack_values
 from seppo.wire.buffers import BufferPool
 from seppo.wire.frames import MAX_FRAME, Frame
 from seppo.wire.lastgasp import LastGasp
@@ -46,6 +45,7 @@ from seppo.wire.packed import SHARED_FROM
 from seppo.wire.stream import Stream
 from seppo.worker.functions import FunctionCache, Known
 from seppo.worker.run import ChunkRun
+from seppo.worker.runner import Runner
 from seppo.worker.sharing import SharedBlock, open_shared, sharing_domain
 from seppo.worker.world import World
 
@@ -83,6 +83,7 @@ class Channel:
     ) -> None:
         self.lock = threading.RLock()
         self.running: ChunkRun | None = None
+        self._runner: Runner | None = None  # of the chunk that has begun last
         self.function: Known | None = None
         self.waiting: deque[tuple[Chunk, Known]] = deque()
         self.items_done = 0
@@ -118,8 +119,8 @@ class Channel:
         """Whether something could not be sent yet."""
         return self._stream.unsent > 0
 
-    def begin_next(self) -> ChunkRun | None:
-        """Return the chunk that runs, or begin the next; None if none can begin now."""
+    def begin_next(self) -> Runner | None:
+        """Return what runs the chunk that has begun, or the next; None if none can begin now."""
         with self.lock:
             if self.running is None or self.running.is_unwanted:
                 self.running = None
@@ -133,12 +134,12 @@ class Channel:
                     self.waiting.popleft()
                     return None
                 self.function = known
-                self.running = ChunkRun(
-                    partial(self._world.load, known), chunk, known.pace, self._memory
-                )
+                run = ChunkRun(chunk, self._memory)
+                self._runner = Runner(run, partial(self._world.load, known), known.pace)
+                self.running = run
                 self.waiting.popleft()  # last: who looks meanwhile finds the chunk somewhere
                 self._told_at = time.monotonic()
-            return self.running
+            return self._runner
 
     def greet(self, facts: dict[str, Any]) -> None:
         """Tell the client who we are."""
@@ -332,16 +333,10 @@ class Channel:
 
     def tell(self, run: ChunkRun) -> None:
         """Send the outcomes that are not sent yet; end the chunk if it is finished."""
-        outcomes, seconds = run.take_outcomes()
+        batch, seconds = run.take_results()
         self._told_at = time.monotonic()
-        if outcomes:
-            first = run.chunk.index + run.told
-            run.told += len(outcomes)
-            self.items_done += len(outcomes)
-            if run.is_plain and run.burst_at is None:
-                batch = pack_plain(outcomes)
-            else:
-                batch = pack_values(outcomes, lambda i: f"the result of item {first + i}")
+        if batch is not None:
+            self.items_done += batch.count
             self._send(Results(run.chunk.attempt, seconds, batch))
 
     def settle(self, run: ChunkRun) -> None:

@@ -17,14 +17,18 @@ LARGEST_BURST = 1 << 14  # items
 class Pace:
     """How a function's items are best run; one for each function, so that chunks inherit it.
 
-    Attributes:
-        items: How many items make a burst.
+    Args:
+        items: How many items make the first burst.
         packs_each: Whether each result is packed before the next item runs.
+
+    Attributes:
+        items: How many items make the next burst.
+        packs_each: As above; true from the first result that was packed by itself.
     """
 
-    def __init__(self) -> None:
-        self.items = 1
-        self.packs_each = False
+    def __init__(self, items: int = 1, packs_each: bool = False) -> None:
+        self.items = items
+        self.packs_each = packs_each
         self._picklers = (Pickler(), Pickler(copy_buffers=True))
 
     def learn(self, items: int, seconds: float) -> None:
@@ -42,6 +46,7 @@ class Pace:
 
         Or, if it is simple, a copy of it, to be packed with others.
         """
+        self.packs_each = True
         kept = keep(value)
         if kept is not None:
             return kept

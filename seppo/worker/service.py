@@ -287,21 +287,22 @@ class WorkerService:
         self._is_over = True
 
     def _run_burst(self) -> None:
-        run = None
+        runner = None
         try:
-            run = self._current = self._channel.begin_next()
-            if run is None:
+            runner = self._channel.begin_next()
+            if runner is None:
                 return
+            run = self._current = runner.run
             if run.chunk.task_timeout:
                 self._tell_limits()
             self._channel.enter_code()
-            run.run_burst()
+            runner.run_burst()
         except ProtocolError as error:  # a batch that does not hold what it promises
             log.warning("the client is cut off: %s", error)
             self._channel.close()
         finally:
             self._current = None
-        if run is None or run.is_unwanted:
+        if runner is None or run.is_unwanted:
             self._channel.drop_running()
         else:
             self._channel.settle(run)

@@ -85,7 +85,7 @@ def run(client: Client, bursts: int = 1000) -> None:
         bursts -= 1
         current = client.channel.begin_next()
         current.run_burst()
-        client.channel.settle(current)
+        client.channel.settle(current.run)
 
 
 def test_a_chunk_is_run_and_answered(client):
@@ -238,8 +238,8 @@ def test_leaving_while_a_chunk_runs_is_told(client):
     current.run_burst()
     client.stream.close()
     assert wait_until(client.channel.receive) is True
-    assert current.is_unwanted
-    client.channel.settle(current)  # sends nothing, raises nothing
+    assert current.run.is_unwanted
+    client.channel.settle(current.run)  # sends nothing, raises nothing
 
 
 def test_results_for_a_client_that_left_harm_nobody(client):
@@ -285,7 +285,7 @@ def test_a_chunk_that_was_cancelled_between_two_bursts_runs_no_further(client):
     client.send(DOUBLE, chunk(1, count=100), chunk(2))
     run(client, bursts=1)
     client.send(Cancel(1))
-    assert client.channel.begin_next().chunk.attempt == 2
+    assert client.channel.begin_next().run.chunk.attempt == 2
 
 
 # --- draining, limits, alone
@@ -336,7 +336,7 @@ def test_an_item_that_is_given_up_is_told_as_a_failure_and_the_rest_returned(cli
     current = client.channel.begin_next()
     while not seen:
         current.run_burst()
-        client.channel.settle(current)
+        client.channel.settle(current.run)
     results, returned = seen
     found = values(results)
     assert found[:2] == [0, 1]

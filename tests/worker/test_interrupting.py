@@ -28,6 +28,7 @@ from seppo.wire.messages import (
     to_parts,
 )
 from seppo.wire.stream import Stream
+from seppo.worker import run as runs
 from seppo.worker import service as services
 from seppo.worker.channel import Channel
 from seppo.worker.service import EXIT_INTERRUPTED, FINALIZER, GRACE, PATIENCE, WorkerService
@@ -41,6 +42,19 @@ class Ended(Exception):
     """Stands for the end of the process."""
 
 
+class Clock:
+    """Stands for the module ``time``; its time passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    perf_counter = monotonic
+    sleep = staticmethod(time.sleep)
+
+
 class Scene:
     """A service whose main thread seems to be inside an item, and what is at the other ends."""
 
@@ -52,6 +66,7 @@ class Scene:
         line, self.supervisor = socket.socketpair()
         self.line = Line(line)
         self.service = WorkerService(self.channel, self.line, self.memory)
+        self.clock = Clock()
         self.signals: list[int] = []
         self.exits: list[int] = []
 
@@ -66,14 +81,12 @@ class Scene:
         """Pretend that an item of a chunk began so long ago."""
         self.send(FUNC.message, chunk)
         self.channel.receive()
-        run = self.channel.begin_next()
-        assert run is not None
-        run.burst_at = time.perf_counter() - seconds_ago
-        if chunk.task_timeout:
-            run._item_at = run.burst_at
-        run._runs_one = True
-        self.memory.set(1, 0, 1)
-        self.run = self.service._current = run
+        runner = self.channel.begin_next()
+        assert runner is not None
+        self.run = self.service._current = runner.run
+        self.run.begin_burst()
+        assert self.run.begin_one()
+        self.clock.now += seconds_ago
 
     def look(self) -> None:
         self.service._look_after()
@@ -94,6 +107,8 @@ def scene(monkeypatch):
         scene.exits.append(status)
         raise Ended
 
+    monkeypatch.setattr(services, "time", scene.clock)
+    monkeypatch.setattr(runs, "time", scene.clock)
     monkeypatch.setattr(services.os, "_exit", end)
     monkeypatch.setattr(signal, "pthread_kill", lambda _, number: scene.signals.append(number))
     yield scene
@@ -107,14 +122,14 @@ def test_an_unwanted_item_may_end_by_itself_for_a_while(scene):
     scene.look()
     assert scene.run.is_unwanted
     assert scene.signals == []
-    scene.run.unwanted_at -= PATIENCE
+    scene.clock.now += PATIENCE
     scene.look()
     assert scene.signals == [signal.SIGTERM]
     assert scene.memory.read() == NOTHING  # nobody is to be blamed
     scene.look()
     assert scene.signals == [signal.SIGTERM]  # once: its finally clauses are to run
     assert scene.exits == []
-    scene.service._ending_at -= GRACE
+    scene.clock.now += GRACE
     with pytest.raises(Ended):
         scene.look()
     assert scene.exits == [EXIT_INTERRUPTED]
@@ -123,7 +138,7 @@ def test_an_unwanted_item_may_end_by_itself_for_a_while(scene):
 def test_an_unwanted_item_that_has_just_ended_costs_nothing(scene):
     scene.begin(CHUNK, seconds_ago=100.0)
     scene.run.abandon()
-    scene.run.unwanted_at -= PATIENCE
+    scene.clock.now += PATIENCE
     scene.channel.drop_running()  # by the main thread, before the attendant had the lock
     scene.look()
     assert scene.signals == []
@@ -135,7 +150,7 @@ def test_what_waits_behind_an_unwanted_item_goes_back_only_when_the_process_ends
     scene.look()
     assert [waiting.attempt for waiting, _ in scene.channel.waiting] == [2]
     assert scene.heard() == []
-    scene.run.unwanted_at -= PATIENCE
+    scene.clock.now += PATIENCE
     scene.look()
     assert scene.heard() == [Returned(2, 0)]
     scene.send(replace(CHUNK, attempt=3))
@@ -150,7 +165,7 @@ def test_an_item_over_its_time_is_told_before_it_is_interrupted(scene):
     scene.look()
     assert scene.signals == []
     scene.heard()
-    scene.run._item_at -= 0.2
+    scene.clock.now += 0.2
     scene.look()
     results, returned = scene.heard()
     assert isinstance(results, Results)
@@ -205,11 +220,12 @@ def test_without_a_supervisor_the_process_ends(scene, is_rubbish):
 
 
 def test_a_finalizer_gets_its_time_and_no_more(scene):
-    scene.service._finishing_at = time.monotonic() - FINALIZER + 1
+    scene.service._finishing_at = scene.clock.now
+    scene.clock.now += FINALIZER - 1
     scene.look()
     assert scene.supervisor.recv(100) == b'{"finalizer": true}\n'
     assert scene.exits == []
-    scene.service._finishing_at -= 1
+    scene.clock.now += 1
     with pytest.raises(Ended):
         scene.look()
     assert scene.exits == [EXIT_INTERRUPTED]
@@ -248,7 +264,7 @@ def test_an_attendant_that_fails_ends_the_process(scene, monkeypatch):
 
 
 def test_a_signal_that_we_have_ordered_raises_in_an_item_alone(scene):
-    scene.service._ending_at = time.monotonic()
+    scene.service._ending_at = scene.clock.now
     scene.service._on_sigterm(signal.SIGTERM, None)  # between items: nothing
     scene.begin(CHUNK, seconds_ago=0.0)
     with pytest.raises(Interrupted):

@@ -8,12 +8,6 @@ from hypothesis import strategies as st
 from seppo.worker.pace import BURST_SECONDS, LARGEST_BURST, Pace
 
 
-def pace_of(items: int) -> Pace:
-    pace = Pace()
-    pace.items = items
-    return pace
-
-
 def test_quick_bursts_grow_by_four_up_to_a_bound():
     pace = Pace()
     sizes = []
@@ -25,16 +19,16 @@ def test_quick_bursts_grow_by_four_up_to_a_bound():
 
 
 def test_a_burst_cut_short_does_not_teach_growth():
-    pace = pace_of(64)
+    pace = Pace(64)
     pace.learn(3, 0.0)
     assert pace.items == 64
 
 
 def test_a_slow_burst_shrinks_at_once():
-    pace = pace_of(1000)
+    pace = Pace(1000)
     pace.learn(1000, 1000 * BURST_SECONDS)
     assert pace.items == 1
-    pace = pace_of(1000)
+    pace = Pace(1000)
     pace.learn(1000, 10 * BURST_SECONDS)
     assert pace.items == 100
 
@@ -42,12 +36,12 @@ def test_a_slow_burst_shrinks_at_once():
 @given(st.integers(1, LARGEST_BURST), st.integers(1, LARGEST_BURST), st.floats(0, 1e6))
 @settings(max_examples=50)
 def test_the_pace_stays_within_its_bounds(items, ran, seconds):
-    pace = pace_of(items)
+    pace = Pace(items)
     pace.learn(ran, seconds)
     assert 1 <= pace.items <= LARGEST_BURST
 
 
 def test_a_fitting_pace_stays():
-    pace = pace_of(50)
+    pace = Pace(50)
     pace.learn(50, BURST_SECONDS)
     assert pace.items == 50
