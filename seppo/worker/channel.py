@@ -12,41 +12,32 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from seppo.errors import ProtocolError
-from seppo.wire.buffers import BufferPool
 from seppo.wire.frames import MAX_FRAME, Frame
 from seppo.wire.lastgasp import LastGasp
 from seppo.wire.messages import (
-    FUNCTION,
     Cancel,
     Chunk,
-    Differs,
     File,
     Function,
     FunctionAt,
     LeftBehind,
     Message,
-    NeedFiles,
-    NeedFunction,
     Recall,
     Results,
     Returned,
-    Stored,
     Welcome,
     from_frame,
-    read_function,
     to_parts,
 )
-from seppo.wire.packed import SHARED_FROM
 from seppo.wire.stream import Stream
-from seppo.worker.functions import FunctionCache, Known
+from seppo.worker.functions import Known
 from seppo.worker.run import ChunkRun
 from seppo.worker.runner import Runner
-from seppo.worker.sharing import SharedBlock, open_shared, sharing_domain
+from seppo.worker.supply import Supply
 from seppo.worker.world import World
 
 log = logging.getLogger(__name__)
@@ -67,7 +58,6 @@ class Channel:
     Attributes:
         lock: Guards everything.
         running: The chunk that has begun, if any.
-        function: The function of that chunk.
         waiting: Chunks that have not begun, oldest first, with their functions.
         items_done: Items whose outcomes were told.
         is_outdated: Whether a chunk waits that only a fresh process can run.
@@ -84,20 +74,15 @@ class Channel:
         self.lock = threading.RLock()
         self.running: ChunkRun | None = None
         self._runner: Runner | None = None  # of the chunk that has begun last
-        self.function: Known | None = None
+        self._function: Known | None = None  # of that chunk
         self.waiting: deque[tuple[Chunk, Known]] = deque()
         self.items_done = 0
         self.is_outdated = False
         self.is_closed = False
-        self._pool = BufferPool()
-        self._may_share = sharing_domain() is not None
-        self._blocks: list[SharedBlock] = []  # of functions that are being received
-        self._stream = Stream(sock, max_frame_bytes, self._allocate)
-        self._functions = FunctionCache()
         self._world = world or World()
+        self._supply = Supply(self._world, self._send)
+        self._stream = Stream(sock, max_frame_bytes, self._supply.allocate)
         self._left_behind: set[str] = set()  # files that the client was told of
-        self._awaiting: dict[bytes, tuple[Known, set[bytes]]] = {}  # functions, files
-        self._needing: dict[bytes, list[Chunk]] = {}  # chunks whose function is on its way
         self._told_at = 0.0
         self._memory = memory
         self._is_draining = False
@@ -130,10 +115,10 @@ class Channel:
                 if not self._world.fits(known):
                     self.is_outdated = True
                     return None
-                if self._await_files(known, chunk):  # a cleaner has removed some meanwhile
+                if not self._supply.has_files(known, chunk):  # a cleaner has removed some meanwhile
                     self.waiting.popleft()
                     return None
-                self.function = known
+                self._function = known
                 run = ChunkRun(chunk, self._memory)
                 self._runner = Runner(run, partial(self._world.load, known), known.pace)
                 self.running = run
@@ -149,8 +134,8 @@ class Channel:
 
     def enter_code(self) -> None:
         """Have in place what the running chunk's function needs."""
-        assert self.function is not None  # a chunk that has begun has one
-        self._world.enter(self.function)
+        assert self._function is not None  # a chunk that has begun has one
+        self._world.enter(self._function)
 
     def finish(self) -> None:
         """Call the finalizers: the process ends."""
@@ -190,11 +175,11 @@ class Channel:
             case Chunk():
                 self._accept(message)
             case Function():
-                self._learn(message, self._block_of(frame))
+                self._accept(*self._supply.take_function(message, frame))
             case FunctionAt():
-                self._map_function(message)
+                self._accept(*self._supply.map_function(message))
             case File():
-                self._take_file(message)
+                self._accept(*self._supply.take_file(message))
             case Recall(attempt=attempt):
                 self._give_back(attempt)
             case Cancel(attempt=attempt):
@@ -203,101 +188,12 @@ class Channel:
                 raise ProtocolError(f"a client does not send {type(message).__name__}")
         return False
 
-    def _accept(self, chunk: Chunk) -> None:
-        if self._is_draining:
-            self._send(Returned(chunk.attempt, 0))
-            return
-        known = self._functions.get(chunk.digest)
-        if known is not None:
-            if self._await_files(known, chunk):
-                return
-            self.waiting.append((chunk, known))
-            return
-        waiting = self._needing.setdefault(chunk.digest, [])
-        if not waiting:
-            self._send(NeedFunction(chunk.attempt, chunk.digest))
-        waiting.append(chunk)
-
-    def _await_files(self, known: Known, chunk: Chunk) -> bool:
-        """Ask for files that a function needs; return whether the chunk has to wait."""
-        if chunk.digest not in self._awaiting:
-            missing = self._world.missing(known)
-            if not missing:
-                return False
-            self._awaiting[chunk.digest] = known, set(missing)
-            self._send(NeedFiles(chunk.digest, missing))
-        self._needing.setdefault(chunk.digest, []).append(chunk)
-        return True
-
-    def _take_file(self, file: File) -> None:
-        problem = file.problem
-        if not problem:
-            try:
-                self._world.add(file.digest, file.content)
-            except OSError as error:
-                problem = f"this worker cannot keep it: {error}"
-        for digest, (known, missing) in list(self._awaiting.items()):
-            if file.digest in missing:
-                missing.discard(file.digest)
-                if problem:
-                    self._world.refuse(known, "a file", problem)
-                    missing.clear()
-            if not missing:
-                del self._awaiting[digest]
-                for chunk in self._needing.pop(digest, ()):
-                    self._accept(chunk)
-
-    def _block_of(self, frame: Frame) -> SharedBlock | None:
-        """Return the shared memory that a frame was received into, if any."""
-        memory = frame.parts[0].obj if frame.parts else None
-        for block in self._blocks:
-            if block.parts[0].obj is memory:
-                self._blocks.remove(block)
-                return block
-        return None
-
-    def _learn(self, function: Function, block: SharedBlock | None) -> None:
-        if block is not None:
-            # Its own copy-on-write view: what user code writes is nobody else's.
-            function = read_function(block.private_parts())
-            block.parts = []
-        location = self._functions.add(function, block)
-        if function.packed.nbytes >= SHARED_FROM:
-            self._send(Stored(function.digest, location))  # empty: others get their own
-        self._compare(function)
-        for chunk in self._needing.pop(function.digest, ()):
-            self._accept(chunk)
-
-    def _compare(self, function: Function) -> None:
-        """Tell what is not here as a function's caller has it."""
-        differences = self._world.differences(function.manifest)
-        if differences:
-            self._send(Differs(function.digest, differences))
-
-    def _map_function(self, message: FunctionAt) -> None:
-        try:
-            function = read_function(open_shared(message.location))
-            if function.digest != message.digest:
-                raise ValueError("another function lies there")
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-            log.info("a shared function cannot be mapped: %s", error)
-            self._send(NeedFunction(0, message.digest))
-            return
-        self._functions.add(function)
-        self._compare(function)
-        for chunk in self._needing.pop(message.digest, ()):
-            self._accept(chunk)
-
-    def _allocate(self, kind: int, sizes: Sequence[int]) -> list[memoryview]:
-        """Return memory for a large frame: for a function, what other workers can map."""
-        if kind == FUNCTION and self._may_share and sum(sizes) >= SHARED_FROM:
-            try:
-                block = SharedBlock(sizes)
-                self._blocks.append(block)
-                return list(block.parts)
-            except OSError as error:
-                log.info("no shared memory: %s", error)
-        return self._pool.allocate(kind, sizes)
+    def _accept(self, *chunks: Chunk) -> None:
+        for chunk in chunks:
+            if self._is_draining:
+                self._send(Returned(chunk.attempt, 0))
+            elif (known := self._supply.admit(chunk)) is not None:
+                self.waiting.append((chunk, known))
 
     def _give_back(self, attempt: int) -> None:
         if self._forget(attempt):
@@ -319,15 +215,7 @@ class Channel:
             if entry[0].attempt == attempt:
                 self.waiting.remove(entry)
                 return True
-        for digest, chunks in self._needing.items():
-            for chunk in chunks:
-                if chunk.attempt == attempt:
-                    chunks.remove(chunk)
-                    if not chunks:  # so that the next one asks again
-                        del self._needing[digest]
-                        self._awaiting.pop(digest, None)
-                    return True
-        return False
+        return self._supply.forget(attempt)
 
     # --- sending
 
@@ -381,11 +269,8 @@ class Channel:
         with self.lock:
             self._is_draining = True
             self.give_back_all()
-            while self._needing:
-                _, chunks = self._needing.popitem()
-                for chunk in chunks:
-                    self._send(Returned(chunk.attempt, 0))
-            self._awaiting.clear()
+            for chunk in self._supply.clear():
+                self._send(Returned(chunk.attempt, 0))
 
     def give_up_item(self, run: ChunkRun) -> bool:
         """Tell what is finished, and of the item that runs that it took too long.
@@ -446,8 +331,7 @@ class Channel:
         with self.lock:
             self.is_closed = True
             self.waiting.clear()
-            self._needing.clear()
-            self._awaiting.clear()
+            self._supply.clear()
             if self.running is not None:
                 self.running.abandon()
                 return True

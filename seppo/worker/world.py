@@ -40,7 +40,6 @@ from seppo.shipping.worlds import Union
 from seppo.values import script
 from seppo.values.content import Content
 from seppo.values.outcome import Failure, is_for_us
-from seppo.values.serialize import load
 from seppo.values.setup import Surroundings
 from seppo.wire.packed import Buffer
 from seppo.worker.functions import Known
@@ -103,11 +102,11 @@ class World:
         what is loaded here, only a fresh process can run it.
         """
         with self._lock:
-            return known is self._entered or not self._union.contradiction(self._read(known))
+            return known is self._entered or not self._union.contradiction(known.manifest)
 
     def missing(self, known: Known) -> tuple[bytes, ...]:
         """Return the digests of files that a function needs and that are not here."""
-        manifest = self._read(known)
+        manifest = known.manifest
         if known.problem is not None or not manifest.has_code:
             return ()
         if not self.fits(known) or self._refusal(manifest) is not None:
@@ -125,7 +124,7 @@ class World:
                         return ()
                 return tuple(map(bytes.fromhex, self._cache.missing(manifest)))
             except OSError as error:
-                known.problem = _setup_failure("its files", str(error))
+                known.refuse(_setup_failure("its files", str(error)))
                 return ()
 
     def add(self, digest: bytes, content: Buffer) -> None:
@@ -142,11 +141,11 @@ class World:
 
     def refuse(self, known: Known, what: str, reason: str) -> None:
         """Have a function fail the next time, since a file of its bundle cannot be had."""
-        known.problem = _setup_failure(what, reason)
+        known.refuse(_setup_failure(what, reason))
 
-    def differences(self, manifest: bytes) -> dict[str, str]:
+    def differences(self, known: Known) -> dict[str, str]:
         """Return the versions here that are not those of a function's caller."""
-        theirs = Manifest.from_bytes(manifest).environment
+        theirs = known.manifest.environment
         ours = environment_here(theirs)
         return {name: ours[name] for name in theirs if ours[name] != theirs[name]}
 
@@ -157,7 +156,7 @@ class World:
         with self._lock:
             if known is self._entered and not self._is_damaged():
                 return
-            manifest = self._read(known)
+            manifest = known.manifest
             if known.problem is not None or self._refusal(manifest) is not None:
                 return
             try:
@@ -165,7 +164,7 @@ class World:
                     self.activate(manifest)
                 self._workplace.go(any(not entry.package for entry in manifest.data))
             except OSError as error:
-                known.problem = _setup_failure("its files", str(error))
+                known.refuse(_setup_failure("its files", str(error)))
             else:
                 self._entered = known
 
@@ -194,38 +193,25 @@ class World:
 
     def load(self, known: Known) -> Callable[..., Any] | Failure:
         """Return a function, ready to be called; or why it is not. Runs user code."""
-        refusal = self._refusal(self._read(known))
-        if refusal is not None:
-            return refusal
-        if known.problem is not None:
-            problem, known.problem = known.problem, None  # the next map may do better
+        problem = self._refusal(known.manifest) or known.take_problem()
+        if problem is not None:
             return problem
         try:
             return self._load(known)
         except BaseException as error:  # user code: any module may be imported
             if is_for_us(error):
                 raise
-            failure = Failure.of(error, skip=2)
+            failure = Failure.of(error, skip=3)
             return replace(failure, ends_map=isinstance(error, SetupError))
 
     def _load(self, known: Known) -> Callable[..., Any]:
         """Return a function that was unpickled; what is to be done before it is done."""
-        if not known.is_open:
-            found: Any = load(known.packed.packed)
-            known.content, known.func = (found, None) if type(found) is Content else (None, found)
-            known.is_open = True
-        content = known.content
-        if content is None:
-            assert known.func is not None
-            return known.func
-        around = self._begin(content)
-        if known.func is None:
-            known.func = content.load_func()
-        else:
-            content.enter()
+        content = known.open()
+        around = self._begin(content) if content is not None else None
+        func = known.load()
         if around is not None:
-            around.provide(known.func)
-        return known.func
+            around.provide(func)
+        return func
 
     def _begin(self, content: Content) -> Surroundings | None:
         """Do what is to be done before a function is unpickled, unless it is done."""
@@ -265,11 +251,6 @@ class World:
             folder.close()
 
     # --- inside
-
-    def _read(self, known: Known) -> Manifest:
-        if known.manifest is None:
-            known.manifest = Manifest.from_bytes(known.packed.manifest)
-        return known.manifest
 
     def _refusal(self, manifest: Manifest) -> Failure | None:
         """Return why a function cannot run on this host, now or later."""
