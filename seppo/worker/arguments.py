@@ -19,24 +19,25 @@ class Arguments:
 
     Raises:
         ProtocolError: If a column makes no sense.
+
+    Attributes:
+        has_failures: Whether an argument that was loaded is a ``Failure``, since it could not
+            be unpacked.
     """
 
     def __init__(self, columns: Sequence[Batch], index: int) -> None:
+        self.has_failures = False
         name = partial(_name, index)  # no method: a circle would outlive its chunk
         self._unpackers = [Unpacker(column, name) for column in columns]
         self._columns: list[list[Any]] = [[] for _ in columns]  # what was unpacked last
         self._next = 0  # the item that runs next, in these
-
-    @property
-    def has_failures(self) -> bool:
-        """Whether some argument could not be unpacked: a ``Failure`` stands in its place."""
-        return any(unpacker.has_failures for unpacker in self._unpackers)
 
     def load(self, wanted: int) -> int:
         """Have items unpacked and return how many can run in one burst, at most ``wanted``."""
         if self._next >= len(self._columns[0]) and wanted > 0:
             self._columns = [unpacker.take(wanted) for unpacker in self._unpackers]
             self._next = 0
+            self.has_failures = any(unpacker.has_failures for unpacker in self._unpackers)
         # The columns differ when the rest was given back in the middle of this.
         return max(0, min(wanted, min(map(len, self._columns)) - self._next))
 

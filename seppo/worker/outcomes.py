@@ -24,22 +24,12 @@ class Outcomes:
         self.are_plain = True
         self._values: list[Any] = []
         self._dropped = 0  # handed over, and no more among the values
-        self._has_unpacked = False  # some may be objects that are still to be packed
         self.add: Callable[[Any], None] = self._values.append
 
     @property
     def count(self) -> int:
         """How many there are, those that were handed over included."""
         return self._dropped + len(self._values)
-
-    def begin_loop(self) -> None:
-        """Expect values that are not packed."""
-        self.drop_taken()
-        self._has_unpacked = True
-
-    def end_loop(self) -> None:
-        """Take note that all values are plain or packed."""
-        self._has_unpacked = False
 
     def add_failure(self, failure: Failure, n: int = 1) -> None:
         """Add what stands for ``n`` items that have failed; no lock is needed in a tight loop."""
@@ -61,13 +51,15 @@ class Outcomes:
         del self._values[: self.taken - self._dropped]
         self._dropped = self.taken
 
-    def take(self) -> list[Any]:
+    def take(self, is_looping: bool) -> list[Any]:
         """Return outcomes not yet taken, in order.
 
-        The first that is still to be packed, which is the running thread's, ends them.
+        Args:
+            is_looping: Whether a tight loop is under way. Then the first that is still to be
+                packed, which is the running thread's, ends them.
         """
         values = self._values[self.taken - self._dropped :]
-        if self._has_unpacked:
+        if is_looping:
             del values[count_ready(values) :]
         self.taken += len(values)
         return values

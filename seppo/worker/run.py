@@ -180,13 +180,13 @@ class ChunkRun:
             if self._stop <= done:
                 return None
             del items[self._stop - done :]
-            self.outcomes.begin_loop()
+            self.outcomes.drop_taken()
             self._runs_one = False
             self._loop = Loop(done, items)
             return self._loop
 
     def end_loop(self) -> None:
-        """Take note that the tight loop is over."""
+        """Take note that the tight loop is over, and all its values are plain or packed."""
         with self._lock:
             self._loop = None
 
@@ -259,7 +259,7 @@ class ChunkRun:
         """Return outcomes not yet taken, in order, and the seconds spent since the last time."""
         with self._lock:
             seconds, self._seconds = self._seconds, 0.0
-            return self.outcomes.take(), seconds
+            return self.outcomes.take(self._loop is not None), seconds
 
     def take_results(self) -> tuple[Batch | None, float]:
         """Return the same as a batch to be sent, None if there are no outcomes; one at a time."""

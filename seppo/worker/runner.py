@@ -126,15 +126,14 @@ class Runner:
                     break
                 # map() stops where the function raises StopIteration: that is an outcome.
                 outcomes.add_failure(Failure.of(StopIteration()))
+            if has_other:
+                packed = self._pace.pack(value, True, run.name_result, run.done - 1)
+                outcomes.replace_last(packed)
         finally:
             run.end_loop()
             # Destructors are to run while the items are marked.
             run.arguments.drop(run.done - loop.first)
             del columns, loop, calls
-        if has_other:
-            packed = self._pace.pack(value, True, run.name_result, run.done - 1)
-            outcomes.replace_last(packed)
-        outcomes.end_loop()
 
     def _call_each(self, func: Callable[..., Any], n: int, started: float) -> None:
         """Run up to ``n`` items one by one, each result packed before the next item."""

@@ -193,9 +193,11 @@ class World:
 
     def load(self, known: Known) -> Callable[..., Any] | Failure:
         """Return a function, ready to be called; or why it is not. Runs user code."""
-        problem = self._refusal(known.manifest) or known.take_problem()
-        if problem is not None:
-            return problem
+        refusal = self._refusal(known.manifest)
+        if refusal is None and known.problem is not None:
+            refusal = known.take_problem()
+        if refusal is not None:
+            return refusal
         try:
             return self._load(known)
         except BaseException as error:  # user code: any module may be imported
