@@ -1,8 +1,8 @@
 """The client's data channel on the worker's side: what came, what waits, what goes back.
 
 Two threads use it, under ``lock``: the main thread, which runs the items, and the
-attendant, which takes over while the main thread is inside a long item. All that the
-process does with its world goes through here.
+attendant, which takes over while the main thread is inside a long item. All calls to the
+process's ``World`` are made here, or by the ``Supply``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CONGESTED = 8 << 20  # bytes unsent; then its items wait until the client reads
 
 
 class Channel:
-    """What the client wants.
+    """The chunks of the client, and the messages to it.
 
     Args:
         sock: The connection.
@@ -59,7 +59,7 @@ class Channel:
         lock: Guards everything.
         running: The chunk that has begun, if any.
         waiting: Chunks that have not begun, oldest first, with their functions.
-        items_done: Items whose outcomes were told.
+        items_done: Items whose outcomes were sent.
         is_outdated: Whether a chunk waits that only a fresh process can run.
         is_closed: Whether the client has left.
     """
@@ -82,8 +82,8 @@ class Channel:
         self._world = world or World()
         self._supply = Supply(self._world, self._send)
         self._stream = Stream(sock, max_frame_bytes, self._supply.allocate)
-        self._left_behind: set[str] = set()  # files that the client was told of
-        self._told_at = 0.0
+        self._left_behind: set[str] = set()  # files that were reported to the client
+        self._sent_at = 0.0  # when results were sent last
         self._memory = memory
         self._is_draining = False
         self._is_leaving = False
@@ -122,12 +122,12 @@ class Channel:
                 run = ChunkRun(chunk, self._memory)
                 self._runner = Runner(run, partial(self._world.load, known), known.pace)
                 self.running = run
-                self.waiting.popleft()  # last: who looks meanwhile finds the chunk somewhere
-                self._told_at = time.monotonic()
+                self.waiting.popleft()  # last: another thread always finds the chunk somewhere
+                self._sent_at = time.monotonic()
             return self._runner
 
     def greet(self, facts: dict[str, Any]) -> None:
-        """Tell the client who we are."""
+        """Send the client the first message: who we are."""
         self.send(Welcome(facts))
 
     # --- code, in the main thread
@@ -145,8 +145,8 @@ class Channel:
         """Remove all files: the process ends."""
         self._world.close()
 
-    def tell_left_behind(self) -> None:
-        """Tell of files that functions have left where they will be lost, each once."""
+    def _report_left_behind(self) -> None:
+        """Send the names of files that functions have left where they will be lost, each once."""
         names = [n for n in self._world.left_behind() if n not in self._left_behind]
         if names:
             self._left_behind.update(names)
@@ -155,7 +155,7 @@ class Channel:
     # --- receiving
 
     def receive(self) -> bool:
-        """Take what has come; return whether the running chunk is not wanted any more."""
+        """Handle what has come; return whether the running chunk is not wanted any more."""
         with self.lock:
             if self.is_closed:
                 return False
@@ -166,7 +166,7 @@ class Channel:
             except (EOFError, OSError) as error:
                 log.info("the client has left: %s", error)
             except ProtocolError as error:
-                if not self._is_leaving:  # then what it sends need not make sense (TLS)
+                if not self._is_leaving:  # TLS may be cut short once we have left
                     log.warning("the client is cut off: %s", error)
             return self.close()
 
@@ -219,29 +219,29 @@ class Channel:
 
     # --- sending
 
-    def tell(self, run: ChunkRun) -> None:
-        """Send the outcomes that are not sent yet; end the chunk if it is finished."""
+    def _send_results(self, run: ChunkRun) -> None:
+        """Send the outcomes that are not sent yet."""
         batch, seconds = run.take_results()
-        self._told_at = time.monotonic()
+        self._sent_at = time.monotonic()
         if batch is not None:
             self.items_done += batch.count
             self._send(Results(run.chunk.attempt, seconds, batch))
 
-    def settle(self, run: ChunkRun) -> None:
-        """After a burst: tell what is due, and let go of a chunk that is over."""
+    def finish_burst(self, run: ChunkRun) -> None:
+        """Send the results that are due after a burst, and drop a chunk that is finished."""
         with self.lock:
             if self.is_closed or self.running is not run:
                 return
             if run.is_finished:
                 self.running = None
-                self.tell(run)
+                self._send_results(run)
                 if not self.waiting:
-                    self.tell_left_behind()
-            elif run.chunk.alone or time.monotonic() - self._told_at >= PARTIAL_SECONDS:
-                self.tell(run)
+                    self._report_left_behind()
+            elif run.chunk.alone or time.monotonic() - self._sent_at >= PARTIAL_SECONDS:
+                self._send_results(run)
 
     def drop_running(self) -> None:
-        """Let go of the running chunk: it is not wanted any more."""
+        """Drop the running chunk: it is not wanted any more."""
         with self.lock:
             self.running = None
 
@@ -250,11 +250,11 @@ class Channel:
         run = self.running
         if run is not None:
             kept = run.give_back()
-            self.tell(run)
+            self._send_results(run)
             self._send(Returned(run.chunk.attempt, kept))
 
     def give_back_all(self) -> None:
-        """Give back everything that has not begun: the main thread is busy for long."""
+        """Give back all items that have not begun: the main thread is inside a long item."""
         with self.lock:
             if self.is_closed:
                 return
@@ -273,12 +273,12 @@ class Channel:
                 self._send(Returned(chunk.attempt, 0))
 
     def give_up_item(self, run: ChunkRun) -> bool:
-        """Tell what is finished, and of the item that runs that it took too long.
+        """Send what is finished, and that the item that runs has exceeded its time limit.
 
         Only for a process that ends at once: the item still runs.
 
         Returns:
-            Whether it does; otherwise nothing is told, and nothing has to end.
+            Whether it does; otherwise nothing is sent, and nothing has to end.
         """
         with self.lock:
             if self.running is not run or self.is_closed:
@@ -286,12 +286,12 @@ class Channel:
             kept = run.give_up_item()
             if kept is None:
                 return False
-            self.tell(run)
+            self._send_results(run)
             self._send(Returned(run.chunk.attempt, kept))
             return True
 
     def leave(self) -> None:
-        """Send nothing more; what was sent still arrives, if the client reads it to its end."""
+        """Send nothing more; the client can still read what was sent."""
         with self.lock:
             self._is_leaving = True
             try:
@@ -323,7 +323,7 @@ class Channel:
                 self.close()
 
     def abandon(self) -> None:
-        """Close our copy of the socket: this is a forked child, to which nobody speaks."""
+        """Close our copy of the socket: this is a forked child, which serves nobody."""
         self._stream.sock.close()
 
     def close(self) -> bool:

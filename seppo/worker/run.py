@@ -68,7 +68,7 @@ class ChunkRun:
 
     def __init__(self, chunk: Chunk, mark: Marker | None = None) -> None:
         if chunk.index + chunk.count >= 1 << 63:
-            raise ProtocolError("a chunk of items that nobody can count")
+            raise ProtocolError("a chunk whose items have numbers of more than 63 bits")
         self.chunk = chunk
         self.arguments = Arguments(chunk.columns, chunk.index)
         self.outcomes = Outcomes()
@@ -85,10 +85,10 @@ class ChunkRun:
         self._loop: Loop | None = None  # the tight loop under way
         self._lock = threading.Lock()  # between beginning items and giving back the rest
         self._stop = chunk.count  # items from here on are not to begin
-        self._seconds = 0.0  # spent in bursts, and not told yet
+        self._seconds = 0.0  # spent in bursts, and not reported yet
 
     def name_result(self, position: int) -> str:
-        """Return what to call a result in an error."""
+        """Return what the error of a result that cannot be packed calls it."""
         return f"the result of item {self.chunk.index + position}"
 
     @property
@@ -242,7 +242,7 @@ class ChunkRun:
         return Failure.of(TaskTimeoutError(index, self.chunk.task_timeout, worker))
 
     def give_up_item(self) -> int | None:
-        """Let the item that runs fail for its time; return how many items are kept.
+        """Let the item that runs fail with its time limit; return how many items are kept.
 
         Only for a process that ends at once: the item still runs. None if it has ended.
         """

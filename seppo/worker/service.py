@@ -1,4 +1,4 @@
-"""A leased process at work: its main thread runs the items and serves the data channel.
+"""The main loop of a leased worker process, and the attendant thread beside it.
 
     main thread                                   attendant
     -----------                                   ---------
@@ -8,15 +8,15 @@
 
 User code runs in the main thread, because signal handlers, matplotlib and many C
 libraries expect it. Between two bursts the main thread looks at its channel. When one item
-lasts, the attendant sends what is finished and gives back what has not begun.
+runs for long, the attendant sends what is finished and gives back what has not begun.
 
-An item that must end takes the process along: one that is not wanted any more and does not
-end by itself within ``PATIENCE``, one over its time limit, and any when the client is gone.
-All that is finished is told first. Then SIGTERM raises ``Interrupted`` in the item, so that
-its ``finally`` clauses run, and the process ends; it ends without asking when the item goes
-on for longer than ``GRACE``. (Where C code holds the interpreter nothing of this can happen:
-there the supervisor kills.) No other item ever runs in a process in which user code was
-interrupted. SIGTERM from anybody else has its usual effect.
+An item can only be ended together with its process. So ends one that is not wanted any more
+and does not end by itself within ``PATIENCE``, one over its time limit, and any item when the
+client is gone. All that is finished is sent first. Then SIGTERM raises ``Interrupted`` in the
+item, so that its ``finally`` clauses run, and the process ends. If the item goes on for longer
+than ``GRACE``, the process exits at once. (While C code holds the interpreter none of this can
+happen: then the supervisor kills the process.) No other item ever runs in a process in which
+user code was interrupted. SIGTERM from anybody else has its usual effect.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PATIENCE = 1.0  # seconds in which an unwanted item may end by itself
 GRACE = 1.0  # seconds that an interrupted item gets for its ``finally`` clauses
 FINALIZER = 5.0  # seconds that a finalizer may take
 FAREWELL = 2.0  # seconds that the client gets for reading what was sent
-TELL_LIMITS = 1.0  # seconds between two words to the supervisor about time limits
+REPORT_LIMITS = 1.0  # seconds between two messages to the supervisor about time limits
 EXIT_INTERRUPTED = 75  # exit code when an item was ended with its process; EX_TEMPFAIL
 
 _HANG_UP = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
@@ -69,7 +69,7 @@ class WorkerService:
         self._line = line
         self._memory = memory
         self._max_items = max_items
-        self._limits_told_at = float("-inf")
+        self._limits_reported_at = float("-inf")
         self._is_writing = False  # whether the channel is watched for writing, too
         self._selector = selectors.DefaultSelector()
         self._waker = Waker()
@@ -77,7 +77,7 @@ class WorkerService:
         self._current: ChunkRun | None = None  # set by the main thread only
         self._finishing_at: float | None = None  # since when finalizers run
         self._is_draining = False
-        self._is_over = False  # we have left the client
+        self._is_over = False  # we have left, and the client has what was sent
         self._ending_at: float | None = None  # since when the process is to end
         self._status = 0  # the exit code
 
@@ -99,7 +99,7 @@ class WorkerService:
                         self._channel.close()
                         self._end("the client has left")
                 self._look_after()
-        except BaseException as error:  # nobody else would end what is to end
+        except BaseException as error:  # without it, what must end would go on for ever
             self._exit(f"the attendant has failed: {error!r}")
 
     def _tick(self) -> float:
@@ -111,19 +111,19 @@ class WorkerService:
         try:
             messages = self._line.hear()
         except (EOFError, OSError, ValueError):
-            # The supervisor is gone, or user code has closed the line. No finalizer: there is
-            # nobody left who would end it.
+            # The supervisor is gone, or user code has closed the line. Finalizers are not
+            # called: nobody is left to end one that hangs.
             try:
                 self._channel.remove_files()
             finally:
                 os._exit(0)
-        for told in messages:
-            if "drain" in told:
+        for message in messages:
+            if "drain" in message:
                 self.drain()
-            if "end" in told:
+            if "end" in message:
                 with self._channel.lock:
                     self._channel.drain()
-                    self._end("the supervisor wants it")
+                    self._end("the supervisor has said so")
 
     def _look_after(self) -> None:
         now = time.monotonic()
@@ -132,7 +132,7 @@ class WorkerService:
             return
         if self._ending_at is not None:
             if now - self._ending_at >= GRACE:
-                self._exit("an item does not end")
+                self._exit("an item was interrupted and goes on")
             return
         run = self._current
         began = run.burst_at if run is not None else None
@@ -154,20 +154,20 @@ class WorkerService:
 
     def _look_after_finalizer(self, lasted: float) -> None:
         try:
-            self._line.say(finalizer=True)  # else the supervisor would lose patience
+            self._line.say(finalizer=True)  # else the supervisor would kill us early
         except OSError:
-            pass  # it is gone, and so is this process, any moment
+            pass  # it is gone; this process ends in a moment
         if lasted >= FINALIZER:
-            self._exit("a finalizer does not end")
+            self._exit(f"a finalizer runs for more than {FINALIZER:g} s")
 
     def _end_overdue(self, run: ChunkRun) -> None:
         """End the process, unless the item that takes too long has ended in this very moment."""
         with self._channel.lock:
             if self._channel.give_up_item(run):
                 self._channel.drain()
-                self._memory.clear()  # nobody is to be blamed any more
+                self._memory.clear()  # no item is to be blamed for this end
                 self._flush()
-                self._end("an item is over its time", EXIT_INTERRUPTED)
+                self._end("an item has exceeded its time limit", EXIT_INTERRUPTED)
 
     def _end_unwanted(self, run: ChunkRun) -> None:
         """End the process, unless the unwanted item has ended in this very moment."""
@@ -196,10 +196,10 @@ class WorkerService:
     def _exit(self, why: str) -> NoReturn:
         try:
             # Not in this thread: the item may hold a lock that logging needs.
-            message = f"{why}: this process ends without asking"
-            teller = threading.Thread(target=log.warning, args=(message,), daemon=True)
-            teller.start()
-            teller.join(TICK)
+            message = f"{why}: this process exits at once"
+            writer = threading.Thread(target=log.warning, args=(message,), daemon=True)
+            writer.start()
+            writer.join(TICK)
         finally:
             os._exit(EXIT_INTERRUPTED)
 
@@ -212,7 +212,7 @@ class WorkerService:
     # --- the main thread
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        if self._ending_at is None:  # nobody of ours has sent it
+        if self._ending_at is None:  # it is not our own signal
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         elif self._current is not None:
@@ -232,8 +232,8 @@ class WorkerService:
         except Interrupted:
             pass
         except Exception:  # a late alarm of user code, say, whose handler raises here
-            # Nobody knows what was half done: the client sees a loss.
-            log.exception("outside of any item: this process ends")
+            # Something may be half done, so the client is to see a loss.
+            log.exception("an exception outside of any item: this process ends")
             self._status = 1
         self._finish()
         self._channel.leave()
@@ -266,18 +266,18 @@ class WorkerService:
                 self._channel.flush()
 
     def _finish(self) -> None:
-        """Call the finalizers, under the attendant's eyes."""
+        """Call the finalizers, while the attendant watches how long they take."""
         self._finishing_at = time.monotonic()
         try:
             self._channel.finish()
         finally:
             self._finishing_at = None
             if self._ending_at is not None:
-                self._ending_at = time.monotonic()  # that was the finalizers' time
+                self._ending_at = time.monotonic()  # finalizers have had time of their own
 
     def _leave_if_done(self) -> None:
-        """Leave the client, once nothing of it runs and it has all that was sent."""
-        self._channel.drain()  # what has just come, too
+        """Leave the client, once no item of it runs and all was sent."""
+        self._channel.drain()  # give back what has just come, too
         if self._channel.running is not None or self._channel.wants_write:
             return
         self._channel.leave()
@@ -294,10 +294,10 @@ class WorkerService:
                 return
             run = self._current = runner.run
             if run.chunk.task_timeout:
-                self._tell_limits()
+                self._report_limits()
             self._channel.enter_code()
             runner.run_burst()
-        except ProtocolError as error:  # a batch that does not hold what it promises
+        except ProtocolError as error:  # a chunk whose columns make no sense
             log.warning("the client is cut off: %s", error)
             self._channel.close()
         finally:
@@ -305,22 +305,22 @@ class WorkerService:
         if runner is None or run.is_unwanted:
             self._channel.drop_running()
         else:
-            self._channel.settle(run)
+            self._channel.finish_burst(run)
 
-    def _tell_limits(self) -> None:
-        """Have the supervisor look after the time limits: this process may be unable to."""
+    def _report_limits(self) -> None:
+        """Have the supervisor watch the time limits, too: C code may hold this interpreter."""
         now = time.monotonic()
-        if now - self._limits_told_at >= TELL_LIMITS:
-            self._limits_told_at = now
+        if now - self._limits_reported_at >= REPORT_LIMITS:
+            self._limits_reported_at = now
             try:
                 self._line.say(limits=True)
             except OSError:
-                pass  # the supervisor is gone; so is this process, any moment
+                pass  # the supervisor is gone; this process ends in a moment
 
     def leave_to_parent(self) -> None:
-        """Let go of everything: user code has forked this child, which serves nobody.
+        """Close everything: user code has forked this child, which serves nobody.
 
-        A socket that stays open here would keep others from noticing the worker's death.
+        A socket that stayed open here would keep others from noticing the worker's death.
         """
         if self._current is not None:
             self._current.forked()

@@ -1,4 +1,6 @@
-"""What one process has of its client: modules, globals, working folder, functions.
+"""The world of a process: all that it has from its client, but the items.
+
+Modules, their globals, data files, the working folder, functions that were loaded.
 
 A process belongs to one client and one world for life (see ``shipping.worlds``). So modules
 are imported once, by Python's own importer, from a real folder; nothing is ever swapped.
@@ -16,9 +18,8 @@ What a channel does with it, in this order:
     finish       once, at the end: finalizers
     close        once: files are removed
 
-``missing`` and ``enter`` look whether the bundle's files are still what they were: at the
-folder each time, at every file once in ``LOOK`` seconds. A cleaner that has removed some costs
-a re-send.
+``missing`` and ``enter`` check that the bundle's files are still what they were: the folder
+each time, every file once in ``LOOK`` seconds. Files that a cleaner has removed are sent again.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ LOOK = 0.25  # seconds between two looks at all files of a bundle; 0.6 ms for 30
 
 
 class World:
-    """What one process has of its client. See the module for who calls what when.
+    """All that one process has from its client. The module says when each method is called.
 
     Args:
         name: The worker's name.
@@ -78,11 +79,11 @@ class World:
         self._finalizers: list[Callable[[], object]] = []
 
     def settle(self, caller: dict[str, Any] | None, domain: str | None = None) -> None:
-        """Go to the folder in which the client's functions work.
+        """Change to the folder in which the client's functions work.
 
         Args:
-            caller: What the client says of itself: ``domain`` and ``cwd``.
-            domain: This process's domain; where it is the caller's, so is its folder.
+            caller: Where the client runs: its ``domain`` and ``cwd``.
+            domain: This process's domain; if it is the caller's, the caller's folder is used.
         """
         folder = None
         if caller is not None and domain and caller.get("domain") == domain:
@@ -97,9 +98,9 @@ class World:
     def fits(self, known: Known) -> bool:
         """Whether a function's modules and files can be here beside those that there are.
 
-        Which function belongs to which world is known before it is sent, but not what its
-        items turn out to need, or the calls of an executor. Where that is another version of
-        what is loaded here, only a fresh process can run it.
+        The client knows which world a function belongs to before it sends it. But it does not
+        know what the items turn out to need, or the calls of an executor. Where they need
+        another version of a module that is loaded here, only a fresh process can run them.
         """
         with self._lock:
             return known is self._entered or not self._union.contradiction(known.manifest)
@@ -180,7 +181,7 @@ class World:
             is_new = not self._folders or self._folders[0].path != folder.path
             if is_new:
                 self._folders.insert(0, folder)
-            else:  # mended: what the old object knew of the lock is over
+            else:  # it was repaired, and locked anew
                 self._folders[0].close()
                 self._folders[0] = folder
             for older in self._folders[1:]:
@@ -207,7 +208,7 @@ class World:
             return replace(failure, ends_map=isinstance(error, SetupError))
 
     def _load(self, known: Known) -> Callable[..., Any]:
-        """Return a function that was unpickled; what is to be done before it is done."""
+        """Return a function unpickled; before, its setup is done unless it was."""
         content = known.open()
         around = self._begin(content) if content is not None else None
         func = known.load()
@@ -216,7 +217,7 @@ class World:
         return func
 
     def _begin(self, content: Content) -> Surroundings | None:
-        """Do what is to be done before a function is unpickled, unless it is done."""
+        """Do the setup of a function, its initializer say, unless it was done before."""
         if content.setup is None:
             return None
         around = self._begun.get(content.setup_key)
@@ -234,7 +235,7 @@ class World:
         return self._workplace.left_behind()
 
     def finish(self) -> None:
-        """Call the finalizers; whoever calls this watches over how long they take."""
+        """Call the finalizers; the caller watches how long they take."""
         while self._finalizers:
             self._finalize(self._finalizers.pop())
 
@@ -247,7 +248,7 @@ class World:
             log.warning("a finalizer has failed on worker %s", current_worker(), exc_info=True)
 
     def close(self) -> None:
-        """Remove what belongs to this process alone, and let go of what others may use."""
+        """Remove the files of this process alone, and unlock those that others may use."""
         self._workplace.close()
         for folder in self._folders:
             folder.close()

@@ -85,7 +85,7 @@ def run(client: Client, bursts: int = 1000) -> None:
         bursts -= 1
         current = client.channel.begin_next()
         current.run_burst()
-        client.channel.settle(current.run)
+        client.channel.finish_burst(current.run)
 
 
 def test_a_chunk_is_run_and_answered(client):
@@ -239,7 +239,7 @@ def test_leaving_while_a_chunk_runs_is_told(client):
     client.stream.close()
     assert wait_until(client.channel.receive) is True
     assert current.run.is_unwanted
-    client.channel.settle(current.run)  # sends nothing, raises nothing
+    client.channel.finish_burst(current.run)  # sends nothing, raises nothing
 
 
 def test_results_for_a_client_that_left_harm_nobody(client):
@@ -335,7 +335,7 @@ def test_an_item_that_is_given_up_is_told_as_a_failure_and_the_rest_returned(cli
     current = client.channel.begin_next()
     while not seen:
         current.run_burst()
-        client.channel.settle(current.run)
+        client.channel.finish_burst(current.run)
     results, returned = seen
     found = values(results)
     assert found[:2] == [0, 1]
