@@ -125,8 +125,8 @@ def _wait_for_lease(line: Line) -> str:
     """Return the token of the client that we are leased to; an empty one to end instead."""
     while True:
         select.select([line], [], [])
-        for message in line.hear():
-            match message:
+        for told in line.hear():
+            match told:
                 case {"lease": {"token": str(token)}}:
                     return token
                 case {"end": True} | {"drain": True}:

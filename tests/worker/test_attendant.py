@@ -27,11 +27,11 @@ from seppo.wire.messages import (
     from_frame,
     to_parts,
 )
-from seppo.wire.stream import Stream
+from seppo.wire.stream import Stream, Waker
+from seppo.worker import attendant as attendants
 from seppo.worker import run as runs
-from seppo.worker import service as services
+from seppo.worker.attendant import EXIT_INTERRUPTED, FINALIZER, GRACE, PATIENCE, Attendant
 from seppo.worker.channel import Channel
-from seppo.worker.service import EXIT_INTERRUPTED, FINALIZER, GRACE, PATIENCE, WorkerService
 
 FUNC = pack_function(abs)
 CHUNK = Chunk(1, 1, 0, 10, FUNC.digest, (pack_whole(range(10), 10),))
@@ -56,7 +56,7 @@ class Clock:
 
 
 class Scene:
-    """A service whose main thread seems to be inside an item, and what is at the other ends."""
+    """An attendant whose main thread seems to be inside an item, and what is at the other ends."""
 
     def __init__(self) -> None:
         ours, self.theirs = socket.socketpair()
@@ -65,7 +65,8 @@ class Scene:
         self.channel = Channel(self.theirs, self.memory)
         line, self.supervisor = socket.socketpair()
         self.line = Line(line)
-        self.service = WorkerService(self.channel, self.line, self.memory)
+        self.waker = Waker()
+        self.attendant = Attendant(self.channel, self.line, self.memory, self.waker)
         self.clock = Clock()
         self.signals: list[int] = []
         self.exits: list[int] = []
@@ -83,17 +84,19 @@ class Scene:
         self.channel.receive()
         runner = self.channel.begin_next()
         assert runner is not None
-        self.run = self.service._current = runner.run
+        self.run = runner.run
+        self.attendant.watch(self.run)
         self.run.begin_burst()
         assert self.run.begin_one()
         self.clock.now += seconds_ago
 
     def look(self) -> None:
-        self.service._look_after()
+        self.attendant.look()
 
     def close(self) -> None:
-        self.service._current = None
-        self.service.leave_to_parent()  # closes what it holds
+        self.memory.close()
+        self.line.close()
+        self.waker.close()
         self.client.close()
         self.theirs.close()
         self.supervisor.close()
@@ -107,9 +110,9 @@ def scene(monkeypatch):
         scene.exits.append(status)
         raise Ended
 
-    monkeypatch.setattr(services, "time", scene.clock)
+    monkeypatch.setattr(attendants, "time", scene.clock)
     monkeypatch.setattr(runs, "time", scene.clock)
-    monkeypatch.setattr(services.os, "_exit", end)
+    monkeypatch.setattr(attendants.os, "_exit", end)
     monkeypatch.setattr(signal, "pthread_kill", lambda _, number: scene.signals.append(number))
     yield scene
     scene.close()
@@ -183,7 +186,7 @@ def test_a_client_that_has_left_ends_what_runs_at_once(scene):
 
     def attend() -> None:
         with suppress(Ended):
-            scene.service._attend()
+            scene.attendant.attend()
 
     thread = threading.Thread(target=attend)
     thread.start()
@@ -202,7 +205,7 @@ def test_a_client_that_has_left_ends_what_runs_at_once(scene):
 def test_what_the_supervisor_says_is_done(scene, words):
     scene.begin(CHUNK, seconds_ago=0.0)
     scene.supervisor.send(words)
-    scene.service._obey()
+    scene.attendant.obey()
     assert scene.signals == [signal.SIGTERM] * (b"end" in words)
     assert scene.heard() == [Returned(1, 1)]
     assert not scene.run.is_unwanted
@@ -215,12 +218,12 @@ def test_without_a_supervisor_the_process_ends(scene, is_rubbish):
     else:
         scene.supervisor.close()
     with pytest.raises(Ended):
-        scene.service._obey()
+        scene.attendant.obey()
     assert scene.exits == [0]
 
 
 def test_a_finalizer_gets_its_time_and_no_more(scene):
-    scene.service._finishing_at = scene.clock.now
+    scene.attendant.begin_finalizers()
     scene.clock.now += FINALIZER - 1
     scene.look()
     assert scene.supervisor.recv(100) == b'{"finalizer": true}\n'
@@ -240,10 +243,10 @@ def test_the_process_ends_even_if_nothing_can_be_logged(scene, monkeypatch):
         tellers.append(threading.get_ident())
         go_on.wait(20)
 
-    monkeypatch.setattr(services.log, "warning", never_log)
+    monkeypatch.setattr(attendants.log, "warning", never_log)
     try:
         with pytest.raises(Ended):
-            scene.service._exit("because")
+            scene.attendant.exit("because")
     finally:
         go_on.set()
     assert scene.exits == [EXIT_INTERRUPTED]
@@ -257,26 +260,29 @@ def test_an_attendant_that_fails_ends_the_process(scene, monkeypatch):
     def fail() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(scene.service, "_look_after", fail)
+    monkeypatch.setattr(scene.attendant, "look", fail)
     with pytest.raises(Ended):
-        scene.service._attend()
+        scene.attendant.attend()
     assert scene.exits == [EXIT_INTERRUPTED]
 
 
 def test_a_signal_that_we_have_ordered_raises_in_an_item_alone(scene):
-    scene.service._ending_at = scene.clock.now
-    scene.service._on_sigterm(signal.SIGTERM, None)  # between items: nothing
     scene.begin(CHUNK, seconds_ago=0.0)
+    scene.supervisor.send(b'{"end": true}\n')
+    scene.attendant.obey()
+    scene.attendant.watch(None)
+    scene.attendant.on_sigterm(signal.SIGTERM, None)  # between items: nothing
+    scene.attendant.watch(scene.run)
     with pytest.raises(Interrupted):
-        scene.service._on_sigterm(signal.SIGTERM, None)
+        scene.attendant.on_sigterm(signal.SIGTERM, None)
 
 
 def test_a_signal_that_nobody_has_ordered_has_its_usual_effect(scene, monkeypatch):
     killed: list[tuple[int, int]] = []
     handlers: list[object] = []
-    monkeypatch.setattr(services.os, "kill", lambda *what: killed.append(what))
+    monkeypatch.setattr(attendants.os, "kill", lambda *what: killed.append(what))
     monkeypatch.setattr(signal, "signal", lambda _, handler: handlers.append(handler))
     scene.begin(CHUNK, seconds_ago=0.0)
-    scene.service._on_sigterm(signal.SIGTERM, None)
+    scene.attendant.on_sigterm(signal.SIGTERM, None)
     assert killed == [(os.getpid(), signal.SIGTERM)]
     assert handlers == [signal.SIG_DFL]
