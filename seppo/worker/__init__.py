@@ -1,1 +1,1 @@
-"""The far side: worker processes and the supervisor of a host; knows no client."""
+"""One worker process: it serves one client, and runs the items of its chunks."""

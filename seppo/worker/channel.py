@@ -1,8 +1,8 @@
 """The client's data channel on the worker's side: what came, what waits, what goes back.
 
 Two threads use it, under ``lock``: the main thread, which runs the items, and the
-attendant, which takes over while the main thread is inside a long item. All that the
-process does with its world goes through here.
+attendant, which takes over while the main thread is inside a long item. All calls to the
+process's ``World`` are made here, or by the ``Supply``.
 """
 
 from __future__ import annotations
@@ -12,38 +12,31 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from seppo.errors import ProtocolError
-from seppo.values.batch import pack_plain, pack_values
-from seppo.wire.buffers import BufferPool
-from seppo.wire.codec import FUNCTION, from_frame, read_function, to_parts
+from seppo.wire.codec import from_frame, to_parts
 from seppo.wire.frames import MAX_FRAME, Frame
 from seppo.wire.lastgasp import LastGasp
 from seppo.wire.messages import (
     Cancel,
     Chunk,
-    Differs,
     File,
     Function,
     FunctionAt,
     LeftBehind,
     Message,
-    NeedFiles,
-    NeedFunction,
     Recall,
     Results,
     Returned,
-    Stored,
     Welcome,
 )
-from seppo.wire.packed import SHARED_FROM
 from seppo.wire.stream import Stream
-from seppo.worker.functions import FunctionCache, Known
+from seppo.worker.functions import Known
 from seppo.worker.run import ChunkRun
-from seppo.worker.sharing import SharedBlock, open_shared, sharing_domain
+from seppo.worker.runner import Runner
+from seppo.worker.supply import Supply
 from seppo.worker.world import World
 
 log = logging.getLogger(__name__)
@@ -53,7 +46,7 @@ CONGESTED = 8 << 20  # bytes unsent; then its items wait until the client reads
 
 
 class Channel:
-    """What the client wants.
+    """The chunks of the client, and the messages to it.
 
     Args:
         sock: The connection.
@@ -64,9 +57,8 @@ class Channel:
     Attributes:
         lock: Guards everything.
         running: The chunk that has begun, if any.
-        function: The function of that chunk.
         waiting: Chunks that have not begun, oldest first, with their functions.
-        items_done: Items whose outcomes were told.
+        items_done: Items whose outcomes were sent.
         is_outdated: Whether a chunk waits that only a fresh process can run.
         is_closed: Whether the client has left.
     """
@@ -80,21 +72,17 @@ class Channel:
     ) -> None:
         self.lock = threading.RLock()
         self.running: ChunkRun | None = None
-        self.function: Known | None = None
+        self._runner: Runner | None = None  # of the chunk that has begun last
+        self._function: Known | None = None  # of that chunk
         self.waiting: deque[tuple[Chunk, Known]] = deque()
         self.items_done = 0
         self.is_outdated = False
         self.is_closed = False
-        self._pool = BufferPool()
-        self._may_share = sharing_domain() is not None
-        self._blocks: list[SharedBlock] = []  # of functions that are being received
-        self._stream = Stream(sock, max_frame_bytes, self._allocate)
-        self._functions = FunctionCache()
         self._world = world or World()
-        self._left_behind: set[str] = set()  # files that the client was told of
-        self._awaiting: dict[bytes, tuple[Known, set[bytes]]] = {}  # functions, files
-        self._needing: dict[bytes, list[Chunk]] = {}  # chunks whose function is on its way
-        self._told_at = 0.0
+        self._supply = Supply(self._world, self._send)
+        self._stream = Stream(sock, max_frame_bytes, self._supply.allocate)
+        self._left_behind: set[str] = set()  # files that were reported to the client
+        self._sent_at = 0.0  # when results were sent last
         self._memory = memory
         self._is_draining = False
         self._is_leaving = False
@@ -115,8 +103,8 @@ class Channel:
         """Whether something could not be sent yet."""
         return self._stream.unsent > 0
 
-    def begin_next(self) -> ChunkRun | None:
-        """Return the chunk that runs, or begin the next; None if none can begin now."""
+    def begin_next(self) -> Runner | None:
+        """Return what runs the chunk that has begun, or the next; None if none can begin now."""
         with self.lock:
             if self.running is None or self.running.is_unwanted:
                 self.running = None
@@ -126,26 +114,29 @@ class Channel:
                 if not self._world.fits(known):
                     self.is_outdated = True
                     return None
-                if self._await_files(known, chunk):  # a cleaner has removed some meanwhile
+                if not self._supply.has_files(known, chunk):  # a cleaner has removed some meanwhile
                     self.waiting.popleft()
                     return None
-                self.function = known
-                load = partial(self._world.load, known, self._memory)
-                self.running = ChunkRun(load, chunk, known.pace, self._memory)
-                self.waiting.popleft()  # last: who looks meanwhile finds the chunk somewhere
-                self._told_at = time.monotonic()
-            return self.running
+                self._function = known
+                run = ChunkRun(chunk, self._memory)
+                self._runner = Runner(
+                    run, partial(self._world.load, known, self._memory), known.pace
+                )
+                self.running = run
+                self.waiting.popleft()  # last: another thread always finds the chunk somewhere
+                self._sent_at = time.monotonic()
+            return self._runner
 
     def greet(self, facts: dict[str, Any]) -> None:
-        """Tell the client who we are."""
+        """Send the client the first message: who we are."""
         self.send(Welcome(facts))
 
     # --- code, in the main thread
 
     def enter_code(self) -> None:
         """Have in place what the running chunk's function needs."""
-        assert self.function is not None  # a chunk that has begun has one
-        self._world.enter(self.function)
+        assert self._function is not None  # a chunk that has begun has one
+        self._world.enter(self._function)
 
     def finish(self) -> None:
         """Call the finalizers: the process ends."""
@@ -155,8 +146,8 @@ class Channel:
         """Remove all files: the process ends."""
         self._world.close()
 
-    def tell_left_behind(self) -> None:
-        """Tell of files that functions have left where they will be lost, each once."""
+    def _report_left_behind(self) -> None:
+        """Send the names of files that functions have left where they will be lost, each once."""
         names = [n for n in self._world.left_behind() if n not in self._left_behind]
         if names:
             self._left_behind.update(names)
@@ -165,7 +156,7 @@ class Channel:
     # --- receiving
 
     def receive(self) -> bool:
-        """Take what has come; return whether the running chunk is not wanted any more."""
+        """Handle what has come; return whether the running chunk is not wanted any more."""
         with self.lock:
             if self.is_closed:
                 return False
@@ -176,7 +167,7 @@ class Channel:
             except (EOFError, OSError) as error:
                 log.info("the client has left: %s", error)
             except ProtocolError as error:
-                if not self._is_leaving:  # then what it sends need not make sense (TLS)
+                if not self._is_leaving:  # TLS may be cut short once we have left
                     log.warning("the client is cut off: %s", error)
             return self.close()
 
@@ -185,11 +176,11 @@ class Channel:
             case Chunk():
                 self._accept(message)
             case Function():
-                self._learn(message, self._block_of(frame))
+                self._accept(*self._supply.take_function(message, frame))
             case FunctionAt():
-                self._map_function(message)
+                self._accept(*self._supply.map_function(message))
             case File():
-                self._take_file(message)
+                self._accept(*self._supply.take_file(message))
             case Recall(attempt=attempt):
                 self._give_back(attempt)
             case Cancel(attempt=attempt):
@@ -198,101 +189,12 @@ class Channel:
                 raise ProtocolError(f"a client does not send {type(message).__name__}")
         return False
 
-    def _accept(self, chunk: Chunk) -> None:
-        if self._is_draining:
-            self._send(Returned(chunk.attempt, 0))
-            return
-        known = self._functions.get(chunk.digest)
-        if known is not None:
-            if self._await_files(known, chunk):
-                return
-            self.waiting.append((chunk, known))
-            return
-        waiting = self._needing.setdefault(chunk.digest, [])
-        if not waiting:
-            self._send(NeedFunction(chunk.attempt, chunk.digest))
-        waiting.append(chunk)
-
-    def _await_files(self, known: Known, chunk: Chunk) -> bool:
-        """Ask for files that a function needs; return whether the chunk has to wait."""
-        if chunk.digest not in self._awaiting:
-            missing = self._world.missing(known)
-            if not missing:
-                return False
-            self._awaiting[chunk.digest] = known, set(missing)
-            self._send(NeedFiles(chunk.digest, missing))
-        self._needing.setdefault(chunk.digest, []).append(chunk)
-        return True
-
-    def _take_file(self, file: File) -> None:
-        problem = file.problem
-        if not problem:
-            try:
-                self._world.add(file.digest, file.content)
-            except OSError as error:
-                problem = f"this worker cannot keep it: {error}"
-        for digest, (known, missing) in list(self._awaiting.items()):
-            if file.digest in missing:
-                missing.discard(file.digest)
-                if problem:
-                    self._world.refuse(known, "a file", problem)
-                    missing.clear()
-            if not missing:
-                del self._awaiting[digest]
-                for chunk in self._needing.pop(digest, ()):
-                    self._accept(chunk)
-
-    def _block_of(self, frame: Frame) -> SharedBlock | None:
-        """Return the shared memory that a frame was received into, if any."""
-        memory = frame.parts[0].obj if frame.parts else None
-        for block in self._blocks:
-            if block.parts[0].obj is memory:
-                self._blocks.remove(block)
-                return block
-        return None
-
-    def _learn(self, function: Function, block: SharedBlock | None) -> None:
-        if block is not None:
-            # Its own copy-on-write view: what user code writes is nobody else's.
-            function = read_function(block.private_parts())
-            block.parts = []
-        location = self._functions.add(function, block)
-        if function.packed.nbytes >= SHARED_FROM:
-            self._send(Stored(function.digest, location))  # empty: others get their own
-        self._compare(function)
-        for chunk in self._needing.pop(function.digest, ()):
-            self._accept(chunk)
-
-    def _compare(self, function: Function) -> None:
-        """Tell what is not here as a function's caller has it."""
-        differences = self._world.differences(function.manifest)
-        if differences:
-            self._send(Differs(function.digest, differences))
-
-    def _map_function(self, message: FunctionAt) -> None:
-        try:
-            function = read_function(open_shared(message.location))
-            if function.digest != message.digest:
-                raise ValueError("another function lies there")
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-            log.info("a shared function cannot be mapped: %s", error)
-            self._send(NeedFunction(0, message.digest))
-            return
-        self._functions.add(function)
-        self._compare(function)
-        for chunk in self._needing.pop(message.digest, ()):
-            self._accept(chunk)
-
-    def _allocate(self, kind: int, sizes: Sequence[int]) -> list[memoryview]:
-        """Return memory for a large frame: for a function, what other workers can map."""
-        if kind == FUNCTION and self._may_share and sum(sizes) >= SHARED_FROM:
-            try:
-                block = SharedBlock(sizes)
-                self._blocks.append(block)
-                return list(block.parts)
-            except OSError as error:
-                log.info("no shared memory: %s", error)
-        return self._pool.allocate(kind, sizes)
+    def _accept(self, *chunks: Chunk) -> None:
+        for chunk in chunks:
+            if self._is_draining:
+                self._send(Returned(chunk.attempt, 0))
+            elif (known := self._supply.admit(chunk)) is not None:
+                self.waiting.append((chunk, known))
 
     def _give_back(self, attempt: int) -> None:
         if self._forget(attempt):
@@ -314,47 +216,33 @@ class Channel:
             if entry[0].attempt == attempt:
                 self.waiting.remove(entry)
                 return True
-        for digest, chunks in self._needing.items():
-            for chunk in chunks:
-                if chunk.attempt == attempt:
-                    chunks.remove(chunk)
-                    if not chunks:  # so that the next one asks again
-                        del self._needing[digest]
-                        self._awaiting.pop(digest, None)
-                    return True
-        return False
+        return self._supply.forget(attempt)
 
     # --- sending
 
-    def tell(self, run: ChunkRun) -> None:
-        """Send the outcomes that are not sent yet; end the chunk if it is finished."""
-        outcomes, seconds = run.take_outcomes()
-        self._told_at = time.monotonic()
-        if outcomes:
-            first = run.chunk.index + run.told
-            run.told += len(outcomes)
-            self.items_done += len(outcomes)
-            if run.is_plain and run.burst_at is None:
-                batch = pack_plain(outcomes)
-            else:
-                batch = pack_values(outcomes, lambda i: f"the result of item {first + i}")
+    def _send_results(self, run: ChunkRun) -> None:
+        """Send the outcomes that are not sent yet."""
+        batch, seconds = run.take_results()
+        self._sent_at = time.monotonic()
+        if batch is not None:
+            self.items_done += batch.count
             self._send(Results(run.chunk.attempt, seconds, batch))
 
-    def settle(self, run: ChunkRun) -> None:
-        """After a burst: tell what is due, and let go of a chunk that is over."""
+    def finish_burst(self, run: ChunkRun) -> None:
+        """Send the results that are due after a burst, and drop a chunk that is finished."""
         with self.lock:
             if self.is_closed or self.running is not run:
                 return
             if run.is_finished:
                 self.running = None
-                self.tell(run)
+                self._send_results(run)
                 if not self.waiting:
-                    self.tell_left_behind()
-            elif run.chunk.alone or time.monotonic() - self._told_at >= PARTIAL_SECONDS:
-                self.tell(run)
+                    self._report_left_behind()
+            elif run.chunk.alone or time.monotonic() - self._sent_at >= PARTIAL_SECONDS:
+                self._send_results(run)
 
     def drop_running(self) -> None:
-        """Let go of the running chunk: it is not wanted any more."""
+        """Drop the running chunk: it is not wanted any more."""
         with self.lock:
             self.running = None
 
@@ -363,11 +251,11 @@ class Channel:
         run = self.running
         if run is not None:
             kept = run.give_back()
-            self.tell(run)
+            self._send_results(run)
             self._send(Returned(run.chunk.attempt, kept))
 
     def give_back_all(self) -> None:
-        """Give back everything that has not begun: the main thread is busy for long."""
+        """Give back all items that have not begun: the main thread is inside a long item."""
         with self.lock:
             if self.is_closed:
                 return
@@ -382,19 +270,16 @@ class Channel:
         with self.lock:
             self._is_draining = True
             self.give_back_all()
-            while self._needing:
-                _, chunks = self._needing.popitem()
-                for chunk in chunks:
-                    self._send(Returned(chunk.attempt, 0))
-            self._awaiting.clear()
+            for chunk in self._supply.clear():
+                self._send(Returned(chunk.attempt, 0))
 
     def give_up_item(self, run: ChunkRun) -> bool:
-        """Tell what is finished, and of the item that runs that it took too long.
+        """Send what is finished, and that the item that runs has exceeded its time limit.
 
         Only for a process that ends at once: the item still runs.
 
         Returns:
-            Whether it does; otherwise nothing is told, and nothing has to end.
+            Whether it does; otherwise nothing is sent, and nothing has to end.
         """
         with self.lock:
             if self.running is not run or self.is_closed:
@@ -402,12 +287,12 @@ class Channel:
             kept = run.give_up_item()
             if kept is None:
                 return False
-            self.tell(run)
+            self._send_results(run)
             self._send(Returned(run.chunk.attempt, kept))
             return True
 
     def leave(self) -> None:
-        """Send nothing more; what was sent still arrives, if the client reads it to its end."""
+        """Send nothing more; the client can still read what was sent."""
         with self.lock:
             self._is_leaving = True
             try:
@@ -439,7 +324,7 @@ class Channel:
                 self.close()
 
     def abandon(self) -> None:
-        """Close our copy of the socket: this is a forked child, to which nobody speaks."""
+        """Close our copy of the socket: this is a forked child, which serves nobody."""
         self._stream.sock.close()
 
     def close(self) -> bool:
@@ -447,8 +332,7 @@ class Channel:
         with self.lock:
             self.is_closed = True
             self.waiting.clear()
-            self._needing.clear()
-            self._awaiting.clear()
+            self._supply.clear()
             if self.running is not None:
                 self.running.abandon()
                 return True

@@ -1,7 +1,7 @@
-"""The door of a leased process: it opens once, to the client that the process is leased to.
+"""The listening socket of a leased process: one client attaches, and nobody after it.
 
 Whoever connects proves the shared key, as everywhere, and then shows the token that the
-supervisor gave to one client alone. After that nobody can connect any more.
+supervisor gave to one client alone. Then the socket is closed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Guest:
 
 
 class Door:
-    """Listens for one client; a context manager. Its descriptor is readable once it is here.
+    """Listens for one client; a context manager. Its descriptor is readable once that is here.
 
     Args:
         host: Address to listen on.
@@ -87,12 +87,12 @@ class Door:
                 connection.sock, self._listener.host, OBJECT, deadline, False, connection.adopt
             )
             connection.trust()
-            # It says nothing more before we have greeted it.
+            # It sends nothing more before it is greeted, so no byte of it is lost here.
             message = from_frame(
                 Stream(connection.sock, LARGEST).receive_one(deadline - time.monotonic())
             )
             if not isinstance(message, Attach):
-                raise ProtocolError("a client attaches first")
+                raise ProtocolError("the first message of a client must be Attach")
             if not hmac.compare_digest(message.token.encode(), self._token.encode()):
                 raise ProtocolError("this process is leased to another client")
         except (OSError, EOFError, ProtocolError) as error:

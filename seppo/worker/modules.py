@@ -1,12 +1,12 @@
-"""The caller's own modules in this process. Python's own importer finds and makes them.
+"""Imports of the caller's own modules in a worker process.
 
-Three things it does not know, and is told here:
+Python's own importer finds and executes them. Three things it cannot know are done here:
 
-- which modules were loaded before the caller came, by the start script say, and are not what
-  the caller has: they are dropped, with all that has imported them;
-- where packages that are loaded already have the modules that came later;
-- the globals that the caller has set in a module: set at once where it is loaded, otherwise
-  when it is; and set back when they are not sent any more.
+- Modules that were loaded before the caller came, by the start script say, and that are not
+  what the caller has, are dropped, with all that has imported them.
+- Packages that are loaded already get the folder of the modules that came later.
+- Globals that the caller has set in a module are set at once where the module is loaded,
+  otherwise when it is imported; and set back when they are not sent any more.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Modules:
 
     def _look_again(self, code: str) -> None:
         """Have Python list a folder anew, some of whose files were put back."""
-        # Not importlib.invalidate_caches(): it has every folder of sys.path listed again.
+        # Not importlib.invalidate_caches(): then every folder of sys.path is listed again.
         for path in [path for path in sys.path_importer_cache if path.startswith(code)]:
             del sys.path_importer_cache[path]
 
@@ -127,7 +127,7 @@ class Modules:
             # Of the process that has loaded it: this one, or the one that has forked it.
             began = loaded.PROCESS_BEGAN
             if entry.kind != SOURCE or os.stat(file or "").st_ctime_ns >= began:
-                return None  # nobody knows what it was when it was loaded
+                return None  # the file may have changed since it was loaded
             source = Path(str(file)).read_bytes()
         except OSError:
             return None
@@ -168,8 +168,9 @@ def _source(path: Path) -> str:
 class _Values(MetaPathFinder):
     """Sets globals of modules, those that are not loaded yet as soon as they are.
 
-    As a finder it asks the others, and knows only modules with such globals, and extension
-    modules inside the caller's packages: these do not travel, and are this machine's.
+    As a finder it answers for modules with such globals, and for extension modules inside the
+    caller's packages: these are not sent, and this machine's are taken. It asks the other
+    finders where they are.
     """
 
     def __init__(self) -> None:
@@ -179,7 +180,7 @@ class _Values(MetaPathFinder):
         self._before: dict[str, dict[str, Any]] = {}
 
     def apply(self, entries: Iterable[ModuleEntry]) -> None:
-        """Set what these modules are sent with, and set back what they are not."""
+        """Set the globals that these modules are sent with, and set back all others."""
         for entry in entries:
             if entry.values or entry.name in self._wanted:
                 self._change(entry.name, dict(entry.values))
@@ -195,7 +196,7 @@ class _Values(MetaPathFinder):
             self._wanted[name] = wanted
         module = sys.modules.get(name)
         if module is None:
-            return  # its time comes when it is imported
+            return  # they are set when it is imported
         before = self._before.setdefault(name, {})
         for key in current.keys() - wanted.keys():
             _put(module, key, before.pop(key, _MISSING))

@@ -1,15 +1,15 @@
 """The life of one worker process: a spare, then leased to one client, then over.
 
     spare     single-threaded, listens nowhere, waits on its control line
-    leased    listens until its client has attached, and runs its items until it leaves
+    leased    listens until its client has attached, and runs its items until the client leaves
 
-Its supervisor holds the other end of the control line. When it is gone, the line ends, and
-so does the process.
+The supervisor holds the other end of the control line. When the supervisor is gone, the line
+ends, and so does the process.
 """
 
 from __future__ import annotations
 
-# What would be imported while the first client waits: for addresses, and for versions.
+# Needed for addresses and for versions; imported here, while no client waits.
 import email.parser  # noqa: F401
 import encodings.idna  # noqa: F401
 import importlib
@@ -51,13 +51,13 @@ def run_worker(control: socket.socket, config: WorkerConfig, mark: int | None = 
 
     Args:
         control: Our end of the control line.
-        config: What the supervisor told.
+        config: The supervisor's options.
         mark: Descriptor of the memory where to mark what runs, if the supervisor reads it.
     """
     _prepare_process(config)
     settings = _settings(config)
     credentials = Credentials(settings)
-    credentials.check_server(config.host)  # now, and not in the client's time
+    credentials.check_server(config.host)  # now, while no client waits
     facts = _facts(config)
     memory = LastGasp(mark)
     line = Line(control)
@@ -77,7 +77,7 @@ def run_worker(control: socket.socket, config: WorkerConfig, mark: int | None = 
             channel = Channel(guest.sock, memory, settings.max_frame_bytes, world)
             channel.greet(facts)
     except (EOFError, OSError, ValueError) as error:
-        log.info("this process ends: %s", error)  # its supervisor is gone, most probably
+        log.info("this process ends: %s", error)  # most probably the supervisor is gone
         return
     status = WorkerService(channel, line, memory, config.max_items).serve()
     if status:
@@ -117,7 +117,7 @@ def _settings(config: WorkerConfig) -> Settings:
         Settings.load(), host=config.host, key_file=config.key_file, insecure=config.insecure
     )
     for name in PASSWORDS:
-        os.environ.pop(name, None)  # user code and what it starts need not know them
+        os.environ.pop(name, None)  # not for user code and the programs that it starts
     return settings
 
 
@@ -140,7 +140,7 @@ def _wait_for_guest(line: Line, door: Door) -> Guest | None:
         ready, _, _ = select.select([line.fileno(), door.fileno()], [], [], ATTACH)
         if door.fileno() in ready:
             return door.guest
-        if not ready or any("end" in told or "drain" in told for told in line.hear()):
+        if not ready or any("end" in each or "drain" in each for each in line.hear()):
             return None
 
 
@@ -168,7 +168,7 @@ def _facts(config: WorkerConfig) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Start point of ``python -m seppo.worker.process CONFIG FD [MARK]``: nothing forks."""
+    """Entry point of ``python -m seppo.worker.process CONFIG FD [MARK]``: nothing forks."""
     control = socket.socket(fileno=int(sys.argv[2]))
     control.set_inheritable(False)
     mark = int(sys.argv[3]) if len(sys.argv) > 3 else None

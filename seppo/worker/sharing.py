@@ -1,10 +1,10 @@
-"""One copy of a big function for all workers of a host.
+"""Shared memory: one copy of a big function for all workers of a host.
 
 The worker that receives it does so into anonymous memory that has a descriptor
 (``memfd_create``). The others open that descriptor through ``/proc`` and map it. All map
-it copy-on-write, so pages are shared until somebody's function writes into its own.
-The memory has no name: when the last of them lets go, or dies in whatever way, it is gone,
-and nothing is ever left behind.
+it copy-on-write, so a page is shared until a function writes into it. The memory has no
+name: when the last process has closed it, or died in whatever way, it is gone, and nothing
+is ever left behind.
 
 Only workers of one user, kernel and process namespace can do so; elsewhere every worker
 gets a copy of its own.
@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-ALIGNMENT = 64  # bytes; what vector instructions like best
+ALIGNMENT = 64  # bytes; with these, vector instructions are fastest
 
 
 def sharing_domain() -> str | None:
@@ -40,7 +40,7 @@ class SharedBlock:
         sizes: The sizes of the parts, in bytes.
 
     Raises:
-        OSError: If the system has no such memory to give.
+        OSError: If the system cannot provide such memory.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -52,7 +52,7 @@ class SharedBlock:
         except BaseException:
             os.close(self._fd)
             raise
-        self.parts = _cut(memory, self._sizes)  # writable, and seen by everybody
+        self.parts = _cut(memory, self._sizes)  # what is written here, all processes see
 
     @property
     def location(self) -> str:
@@ -60,7 +60,7 @@ class SharedBlock:
         return json.dumps({"pid": os.getpid(), "fd": self._fd, "sizes": self._sizes})
 
     def private_parts(self) -> list[memoryview]:
-        """Return the parts again; what is written into these is seen by nobody else."""
+        """Return the parts again; what is written into these, no other process sees."""
         return _map_private(self._fd, self._sizes)
 
     def __del__(self) -> None:
@@ -75,9 +75,9 @@ def open_shared(location: str) -> list[memoryview]:
         OSError: If it is not there any more, or may not be opened.
         ValueError: If there is something else.
     """
-    told = json.loads(location)
-    sizes = [int(size) for size in told["sizes"]]
-    fd = os.open(f"/proc/{int(told['pid'])}/fd/{int(told['fd'])}", os.O_RDONLY | os.O_CLOEXEC)
+    place = json.loads(location)
+    sizes = [int(size) for size in place["sizes"]]
+    fd = os.open(f"/proc/{int(place['pid'])}/fd/{int(place['fd'])}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         return _map_private(fd, sizes)
     finally:

@@ -1,9 +1,9 @@
-"""Where the functions of one process work: their working folder, and their data files.
+"""The working folder of a worker process, and the data files in it.
 
 On the caller's own machine the working folder is the caller's, as with a Pool. Elsewhere, and
-for functions with files of their own (``depends=``), it is a folder of the process's own, empty
-but for copies of these files, and removed when the process ends. So such a function finds them
-in the same way wherever it runs.
+for functions with files of their own (``depends=``), it is a folder that belongs to the process.
+It holds nothing but copies of these files, and is removed when the process ends. So such a
+function finds its files in the same way wherever it runs.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Workplace:
         self._owner = os.getpid()
         self._data: dict[str, DataEntry] = {}
         self._home: Path | None = None  # the caller's folder, where we are on its machine
-        self._at: Path | None = None  # where functions were sent last
+        self._at: Path | None = None  # the working folder, if nobody else has changed it
 
     @property
     def own(self) -> Path:
         """The process's own folder, made when it is first needed."""
         if self._own is None:
             work = self._cache.root / WORK
-            while self._lock is None:  # held before the folder is there: a sweep takes others
+            while self._lock is None:  # before the folder is there: a sweep removes unlocked ones
                 handle, path = tempfile.mkstemp(f".{LOCK}", f"{self._name}-", work)
                 os.close(handle)
                 held = lock(Path(path))
@@ -57,7 +57,7 @@ class Workplace:
         return self._own
 
     def settle(self, folder: str | None) -> None:
-        """Go where the functions are to work.
+        """Choose the working folder of functions without files, and change to it.
 
         Args:
             folder: The caller's working folder, if this is its machine; None elsewhere.
@@ -70,7 +70,7 @@ class Workplace:
         self.go(False)
 
     def go(self, has_files: bool) -> None:
-        """Go where a function is to work, unless the one before was sent there, too.
+        """Change to the working folder of a function, unless the last one had the same.
 
         Args:
             has_files: Whether it has files of its own.
@@ -84,7 +84,7 @@ class Workplace:
             self._at = place
 
     def put(self, entries: tuple[DataEntry, ...], source: Path) -> None:
-        """Copy the data files of a bundle into the process's own folder, where they are not.
+        """Copy the data files of a bundle that are not there yet into the process's own folder.
 
         Raises:
             OSError: If one cannot be written.
@@ -102,9 +102,9 @@ class Workplace:
             provide_here({top: self.own / top})
 
     def left_behind(self) -> list[str]:
-        """Return the names of files that would be lost with the folder, the first hundred.
+        """Return the names of files in the own folder that functions have made or written to.
 
-        Those of the working folder that functions have made or written to.
+        At most the first hundred. They are lost when the folder is removed.
         """
         if self._own is None:
             return []
@@ -116,7 +116,7 @@ class Workplace:
         return sorted(names)[:MOST_NAMES]
 
     def close(self) -> None:
-        """Remove the process's own folder; a child that the process has forked leaves it."""
+        """Remove the process's own folder; does nothing in a child that the process has forked."""
         own, self._own = self._own, None
         if own is None or os.getpid() != self._owner or self._lock is None:
             return
@@ -131,7 +131,7 @@ class Workplace:
         self._lock = None
         try:
             os.close(held)
-        except OSError:  # user code has closed whatever there is
+        except OSError:  # user code has closed all descriptors
             pass
 
 

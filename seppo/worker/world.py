@@ -1,4 +1,6 @@
-"""What one process has of its client: modules, globals, working folder, functions.
+"""The world of a process: all that it has from its client, but the items.
+
+Modules, their globals, data files, the working folder, functions that were loaded.
 
 A process belongs to one client and one world for life (see ``shipping.worlds``). So modules
 are imported once, by Python's own importer, from a real folder; nothing is ever swapped.
@@ -16,9 +18,8 @@ What a channel does with it, in this order:
     finish       once, at the end: finalizers
     close        once: files are removed
 
-``missing`` and ``enter`` look whether the bundle's files are still what they were: at the
-folder each time, at every file once in ``LOOK`` seconds. A cleaner that has removed some costs
-a re-send.
+``missing`` and ``enter`` check that the bundle's files are still what they were: the folder
+each time, every file once in ``LOOK`` seconds. Files that a cleaner has removed are sent again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,6 @@ from seppo.shipping.worlds import Union
 from seppo.values import script
 from seppo.values.content import Content
 from seppo.values.outcome import Failure, is_for_us
-from seppo.values.serialize import load
 from seppo.values.setup import Surroundings
 from seppo.wire.lastgasp import FUNCTION, INITIALIZER, LastGasp
 from seppo.wire.packed import Buffer
@@ -54,7 +54,7 @@ LOOK = 0.25  # seconds between two looks at all files of a bundle; 0.6 ms for 30
 
 
 class World:
-    """What one process has of its client. See the module for who calls what when.
+    """All that one process has from its client. The module says when each method is called.
 
     Args:
         name: The worker's name.
@@ -80,11 +80,11 @@ class World:
         self._finalizers: list[Callable[[], object]] = []
 
     def settle(self, caller: dict[str, Any] | None, domain: str | None = None) -> None:
-        """Go to the folder in which the client's functions work.
+        """Change to the folder in which the client's functions work.
 
         Args:
-            caller: What the client says of itself: ``domain`` and ``cwd``.
-            domain: This process's domain; where it is the caller's, so is its folder.
+            caller: Where the client runs: its ``domain`` and ``cwd``.
+            domain: This process's domain; if it is the caller's, the caller's folder is used.
         """
         folder = None
         if caller is not None and domain and caller.get("domain") == domain:
@@ -99,16 +99,16 @@ class World:
     def fits(self, known: Known) -> bool:
         """Whether a function's modules and files can be here beside those that there are.
 
-        Which function belongs to which world is known before it is sent, but not what its
-        items turn out to need, or the calls of an executor. Where that is another version of
-        what is loaded here, only a fresh process can run it.
+        The client knows which world a function belongs to before it sends it. But it does not
+        know what the items turn out to need, or the calls of an executor. Where they need
+        another version of a module that is loaded here, only a fresh process can run them.
         """
         with self._lock:
-            return known is self._entered or not self._union.contradiction(self._read(known))
+            return known is self._entered or not self._union.contradiction(known.manifest)
 
     def missing(self, known: Known) -> tuple[bytes, ...]:
         """Return the digests of files that a function needs and that are not here."""
-        manifest = self._read(known)
+        manifest = known.manifest
         if known.problem is not None or not manifest.has_code:
             return ()
         if not self.fits(known) or self._refusal(manifest) is not None:
@@ -126,7 +126,7 @@ class World:
                         return ()
                 return tuple(map(bytes.fromhex, self._cache.missing(manifest)))
             except OSError as error:
-                known.problem = _setup_failure("its files", str(error))
+                known.refuse(_setup_failure("its files", str(error)))
                 return ()
 
     def add(self, digest: bytes, content: Buffer) -> None:
@@ -143,11 +143,11 @@ class World:
 
     def refuse(self, known: Known, what: str, reason: str) -> None:
         """Have a function fail the next time, since a file of its bundle cannot be had."""
-        known.problem = _setup_failure(what, reason)
+        known.refuse(_setup_failure(what, reason))
 
-    def differences(self, manifest: bytes) -> dict[str, str]:
+    def differences(self, known: Known) -> dict[str, str]:
         """Return the versions here that are not those of a function's caller."""
-        theirs = Manifest.from_bytes(manifest).environment
+        theirs = known.manifest.environment
         ours = environment_here(theirs)
         return {name: ours[name] for name in theirs if ours[name] != theirs[name]}
 
@@ -158,7 +158,7 @@ class World:
         with self._lock:
             if known is self._entered and not self._is_damaged():
                 return
-            manifest = self._read(known)
+            manifest = known.manifest
             if known.problem is not None or self._refusal(manifest) is not None:
                 return
             try:
@@ -166,7 +166,7 @@ class World:
                     self.activate(manifest)
                 self._workplace.go(any(not entry.package for entry in manifest.data))
             except OSError as error:
-                known.problem = _setup_failure("its files", str(error))
+                known.refuse(_setup_failure("its files", str(error)))
             else:
                 self._entered = known
 
@@ -182,7 +182,7 @@ class World:
             is_new = not self._folders or self._folders[0].path != folder.path
             if is_new:
                 self._folders.insert(0, folder)
-            else:  # mended: what the old object knew of the lock is over
+            else:  # it was repaired, and locked anew
                 self._folders[0].close()
                 self._folders[0] = folder
             for older in self._folders[1:]:
@@ -200,43 +200,34 @@ class World:
             known: The function.
             mark: Told what is done; None if nobody wants to know.
         """
-        refusal = self._refusal(self._read(known))
+        refusal = self._refusal(known.manifest)
+        if refusal is None and known.problem is not None:
+            refusal = known.take_problem()
         if refusal is not None:
             return refusal
-        if known.problem is not None:
-            problem, known.problem = known.problem, None  # the next map may do better
-            return problem
         try:
             return self._load(known, (lambda stage: None) if mark is None else mark.enter)
         except BaseException as error:  # user code: any module may be imported
             if is_for_us(error):
                 raise
-            failure = Failure.of(error, skip=2)
+            failure = Failure.of(error, skip=3)
             return replace(failure, ends_map=isinstance(error, SetupError))
 
     def _load(self, known: Known, say: Callable[[int], None]) -> Callable[..., Any]:
-        """Return a function that was unpickled; what is to be done before it is done."""
+        """Return a function unpickled; before, its setup is done unless it was."""
         say(FUNCTION)
-        if not known.is_open:
-            found: Any = load(known.packed.packed)
-            known.content, known.func = (found, None) if type(found) is Content else (None, found)
-            known.is_open = True
-        content = known.content
-        if content is None:
-            assert known.func is not None
-            return known.func
-        around = self._begin(content, say)
-        say(FUNCTION)
-        if known.func is None:
-            known.func = content.load_func()
-        else:
-            content.enter()
+        content = known.open()
+        around = None
+        if content is not None:
+            around = self._begin(content, say)
+            say(FUNCTION)
+        func = known.load()
         if around is not None:
-            around.provide(known.func)
-        return known.func
+            around.provide(func)
+        return func
 
     def _begin(self, content: Content, say: Callable[[int], None]) -> Surroundings | None:
-        """Do what is to be done before a function is unpickled, unless it is done."""
+        """Do the setup of a function, its initializer say, unless it was done before."""
         if content.setup is None:
             return None
         around = self._begun.get(content.setup_key)
@@ -255,7 +246,7 @@ class World:
         return self._workplace.left_behind()
 
     def finish(self) -> None:
-        """Call the finalizers; whoever calls this watches over how long they take."""
+        """Call the finalizers; the caller watches how long they take."""
         while self._finalizers:
             self._finalize(self._finalizers.pop())
 
@@ -268,17 +259,12 @@ class World:
             log.warning("a finalizer has failed on worker %s", current_worker(), exc_info=True)
 
     def close(self) -> None:
-        """Remove what belongs to this process alone, and let go of what others may use."""
+        """Remove the files of this process alone, and unlock those that others may use."""
         self._workplace.close()
         for folder in self._folders:
             folder.close()
 
     # --- inside
-
-    def _read(self, known: Known) -> Manifest:
-        if known.manifest is None:
-            known.manifest = Manifest.from_bytes(known.packed.manifest)
-        return known.manifest
 
     def _refusal(self, manifest: Manifest) -> Failure | None:
         """Return why a function cannot run on this host, now or later."""

@@ -18,13 +18,14 @@ from seppo.core.commands import CancelAttempt, KillWorker, RecallChunk, SendChun
 from seppo.core.events import ChunkSent, Event, ItemsDone, RestReturned, WorkerJoined
 from seppo.engines.base import Answer, Order, Told
 from seppo.place import enter_worker_thread
-from seppo.values.batch import pack_values
 from seppo.values.content import open_function
 from seppo.values.function import PackedFunction
 from seppo.values.outcome import Failure
 from seppo.values.source import ItemSource
 from seppo.wire.messages import Chunk
-from seppo.worker.run import ChunkRun, Pace
+from seppo.worker.pace import Pace
+from seppo.worker.run import ChunkRun
+from seppo.worker.runner import Runner
 
 WORLD = 0  # threads share all there is
 
@@ -175,24 +176,20 @@ class _WorkerThread(threading.Thread):
                     return
                 chunk, function = self._waiting.popleft()
                 pace = self._paces.setdefault(function.digest, Pace())
-                run = self._running = ChunkRun(partial(_load, function), chunk, pace)
+                run = self._running = ChunkRun(chunk)
+            runner = Runner(run, partial(_load, function), pace)
             while not run.is_finished:
-                run.run_burst()
+                runner.run_burst()
                 self._tell(run)
 
     def _tell(self, run: ChunkRun) -> None:
         with self._changed:  # what is taken first must be told first
-            outcomes, seconds = run.take_outcomes()
-            if not outcomes or run.is_unwanted:
+            batch, seconds = run.take_results()
+            if batch is None or run.is_unwanted:
                 return
-            first = run.chunk.index + run.told
-            run.told += len(outcomes)
-            batch = pack_values(outcomes, lambda i: f"the result of item {first + i}")
             nbytes = sum(len(part) for part in batch.parts)
             self._events.put(
-                ItemsDone(
-                    run.chunk.attempt, len(outcomes), seconds, nbytes, Answer(batch, self.name)
-                )
+                ItemsDone(run.chunk.attempt, batch.count, seconds, nbytes, Answer(batch, self.name))
             )
 
 

@@ -172,7 +172,7 @@ class NameServerProcess(Process):
 
 # For tests without a scheduler, which would send again what is given back after a second:
 # on a machine whose cores are all taken a second passes within any item.
-KEEPING = "import seppo.worker.service as service; service.LONG_ITEM = 5.0"
+KEEPING = "import seppo.worker.attendant as attendant; attendant.LONG_ITEM = 5.0"
 
 SUPERVISOR = """
 import logging, sys

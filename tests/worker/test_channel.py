@@ -84,7 +84,7 @@ def run(client: Client, bursts: int = 1000) -> None:
         bursts -= 1
         current = client.channel.begin_next()
         current.run_burst()
-        client.channel.settle(current)
+        client.channel.finish_burst(current.run)
 
 
 def test_a_chunk_is_run_and_answered(client):
@@ -237,8 +237,8 @@ def test_leaving_while_a_chunk_runs_is_told(client):
     current.run_burst()
     client.stream.close()
     assert wait_until(client.channel.receive) is True
-    assert current.is_unwanted
-    client.channel.settle(current)  # sends nothing, raises nothing
+    assert current.run.is_unwanted
+    client.channel.finish_burst(current.run)  # sends nothing, raises nothing
 
 
 def test_results_for_a_client_that_left_harm_nobody(client):
@@ -284,7 +284,7 @@ def test_a_chunk_that_was_cancelled_between_two_bursts_runs_no_further(client):
     client.send(DOUBLE, chunk(1, count=100), chunk(2))
     run(client, bursts=1)
     client.send(Cancel(1))
-    assert client.channel.begin_next().chunk.attempt == 2
+    assert client.channel.begin_next().run.chunk.attempt == 2
 
 
 # --- draining, limits, alone
@@ -318,7 +318,7 @@ def test_a_channel_that_leaves_sends_nothing_more_and_still_reads(client):
     assert client.channel.is_closed
 
 
-def test_an_item_that_is_given_up_is_told_as_a_failure_and_the_rest_returned(client):
+def test_an_item_that_is_given_up_is_told_as_a_failure_and_the_rest_returned(client, monkeypatch):
     seen = []
 
     def func(x):
@@ -330,12 +330,11 @@ def test_an_item_that_is_given_up_is_told_as_a_failure_and_the_rest_returned(cli
     function = pack_function(abs)
     limited = replace(chunk(1, count=5, function=function), task_timeout=1e-9)
     client.send(function, limited)
-    known = client.channel.waiting[0][1]
-    known.func, known.is_open = func, True
+    monkeypatch.setattr(World, "load", lambda *_: func)
     current = client.channel.begin_next()
     while not seen:
         current.run_burst()
-        client.channel.settle(current)
+        client.channel.finish_burst(current.run)
     results, returned = seen
     found = values(results)
     assert found[:2] == [0, 1]

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+
+import pytest
+
+from seppo.errors import ProtocolError
+from seppo.values.content import Content
+from seppo.values.serialize import dump
 from seppo.wire.messages import Function
 from seppo.wire.packed import Packed
 from seppo.worker.functions import FunctionCache
@@ -13,18 +20,15 @@ def packed(name: bytes, size: int = 10) -> Function:
 
 def test_what_was_added_is_known_and_nothing_else():
     cache = FunctionCache()
-    cache.add(packed(b"a"))
-    known = cache.get(b"a")
-    assert known is not None
-    assert known.packed == packed(b"a")
+    known = cache.add(packed(b"a"))
+    assert cache.get(b"a") is known
     assert cache.get(b"b") is None
 
 
 def test_adding_again_keeps_what_was_loaded_and_its_pace():
     cache = FunctionCache()
-    cache.add(packed(b"a"))
-    known = cache.get(b"a")
-    cache.add(packed(b"a"))
+    known = cache.add(packed(b"a"))
+    assert cache.add(packed(b"a")) is known
     assert cache.get(b"a") is known
 
 
@@ -52,4 +56,23 @@ def test_buffers_count_too():
     cache = FunctionCache(largest=100)
     cache.add(packed(b"a"))
     cache.add(Function(b"b", Packed(b"", (bytearray(95),))))
+    assert cache.get(b"a") is None
+
+
+@pytest.mark.parametrize("pack", [dump, lambda func: Content(dump(func)).pack()])
+def test_a_pickle_is_dropped_once_it_is_unpickled(pack):
+    function = Function(b"a", pack(abs))
+    pickle = weakref.ref(function.packed)
+    known = FunctionCache().add(function)
+    del function
+    assert known.nbytes == pickle().nbytes
+    known.open()
+    assert pickle() is None
+    assert known.load() is known.load() is abs
+
+
+def test_a_manifest_that_makes_no_sense_is_refused_when_it_comes():
+    cache = FunctionCache()
+    with pytest.raises(ProtocolError):
+        cache.add(Function(b"a", Packed(b"x"), b"rubbish"))
     assert cache.get(b"a") is None

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import hostile
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from processes import wait_until
 
@@ -22,12 +22,23 @@ from seppo.values.outcome import Failure, Interrupted
 from seppo.values.serialize import load
 from seppo.wire.messages import Chunk
 from seppo.wire.packed import Batch, Packed
-from seppo.worker import run as running_module
-from seppo.worker.run import BURST_SECONDS, LARGEST_BURST, ChunkRun, Pace
+from seppo.worker import run as run_module
+from seppo.worker import runner as runner_module
+from seppo.worker.pace import LARGEST_BURST, Pace
+from seppo.worker.run import ChunkRun
+from seppo.worker.runner import Runner
+
+
+class Run(ChunkRun):
+    """A chunk being run, with what runs it."""
+
+    def __init__(self, load, chunk, pace, mark=None):
+        super().__init__(chunk, mark)
+        self.run_burst = Runner(self, load, pace).run_burst
 
 
 def running(func, chunk, pace):
-    return ChunkRun(lambda: func, chunk, pace)
+    return Run(lambda: func, chunk, pace)
 
 
 def unpacked(outcomes):
@@ -47,13 +58,7 @@ def chunk_of(*columns: object, index: int = 0) -> Chunk:
     return Chunk(1, 1, index, len(columns[0]), DIGEST, batches)
 
 
-def pace_of(items: int) -> Pace:
-    pace = Pace()
-    pace.items = items
-    return pace
-
-
-def run_all(run: ChunkRun) -> list[object]:
+def run_all(run: Run) -> list[object]:
     while not run.is_finished:
         run.run_burst()
     return unpacked(run.take_outcomes()[0])
@@ -70,25 +75,24 @@ paces = pytest.mark.parametrize("items", [1, 3, 1000])
 @paces
 @pytest.mark.parametrize("column", [range(10), list(range(10)), [[i] for i in range(10)]])
 def test_outcomes_are_those_of_map(items, column):
-    run = running(lambda x: [x], chunk_of(column), pace_of(items))
+    run = running(lambda x: [x], chunk_of(column), Pace(items))
     assert run_all(run) == [[x] for x in column]
     assert run.done == 10
-    assert run.seconds >= 0.0
 
 
 @paces
 def test_several_columns_are_several_arguments(items):
-    run = running(lambda *args: args, chunk_of(range(4), "abcd", [[0]] * 4), pace_of(items))
+    run = running(lambda *args: args, chunk_of(range(4), "abcd", [[0]] * 4), Pace(items))
     assert run_all(run) == [(0, "a", [0]), (1, "b", [0]), (2, "c", [0]), (3, "d", [0])]
 
 
 @paces
 def test_exceptions_in_the_middle_cost_only_their_items(items):
-    run = running(lambda x: 12 // (x - 2), chunk_of(range(5)), pace_of(items))
+    run = running(lambda x: 12 // (x - 2), chunk_of(range(5)), Pace(items))
     got = run_all(run)
     assert plain(got[:2] + got[3:]) == [-6, -12, 12, 6]
     assert got[2].type_name == "builtins.ZeroDivisionError"
-    assert "seppo/worker/run.py" not in got[2].traceback  # our own frames are left out
+    assert "seppo/worker" not in got[2].traceback  # our own frames are left out
 
 
 @paces
@@ -100,7 +104,7 @@ def test_whatever_is_raised_is_an_outcome_and_the_next_item_runs(items, where, k
             raise kind
         return x
 
-    got = run_all(running(func, chunk_of(range(10)), pace_of(items)))
+    got = run_all(running(func, chunk_of(range(10)), Pace(items)))
     assert [v.type_name if type(v) is Failure else v for v in got] == [
         f"builtins.{kind.__name__}" if x in where else x for x in range(10)
     ]
@@ -113,7 +117,7 @@ def test_stop_iteration_in_several_columns_does_not_shift_them(items):
             raise StopIteration
         return 10 * x + y
 
-    got = run_all(running(func, chunk_of(range(6), list(range(6))), pace_of(items)))
+    got = run_all(running(func, chunk_of(range(6), list(range(6))), Pace(items)))
     assert got[::2] == [0, 22, 44]
 
 
@@ -121,7 +125,7 @@ def test_stop_iteration_in_several_columns_does_not_shift_them(items):
 def test_items_that_do_not_arrive_cost_only_themselves(items):
     bad = hostile.RaisesAtUnpickling()
     chunk = chunk_of([bad, [1], [2], bad, bad, [5]], list("abcdef"), index=100)
-    got = run_all(running(lambda x, y: (x, y), chunk, pace_of(items)))
+    got = run_all(running(lambda x, y: (x, y), chunk, Pace(items)))
     assert got[1:3] + got[5:] == [([1], "b"), ([2], "c"), ([5], "f")]
     assert [f"item {100 + i}" in got[i].text for i in (0, 3, 4)] == [True] * 3
 
@@ -129,22 +133,24 @@ def test_items_that_do_not_arrive_cost_only_themselves(items):
 @paces
 def test_a_bad_second_argument_costs_only_its_item(items):
     chunk = chunk_of([0, 1, 2], [[0], hostile.RaisesAtUnpickling(SystemExit), [2]])
-    got = run_all(running(lambda x, y: (x, y), chunk, pace_of(items)))
+    got = run_all(running(lambda x, y: (x, y), chunk, Pace(items)))
     assert (got[0], type(got[1]), got[2]) == ((0, [0]), Failure, (2, [2]))
 
 
 @paces
 def test_a_function_that_did_not_arrive_fails_every_item(items):
     failure = Failure("ImportError", "no module named x")
-    assert run_all(running(failure, chunk_of(range(5)), pace_of(items))) == [failure] * 5
+    assert run_all(running(failure, chunk_of(range(5)), Pace(items))) == [failure] * 5
 
 
 def test_outcomes_can_be_taken_as_they_come():
-    run = running(lambda x: x, chunk_of(range(7)), pace_of(2))
+    run = running(lambda x: x, chunk_of(range(7)), Pace(2))
     taken = []
     while not run.is_finished:
         run.run_burst()
-        taken.append(run.take_outcomes()[0])
+        outcomes, seconds = run.take_outcomes()
+        taken.append(outcomes)
+        assert seconds > 0.0
     assert [value for values in taken for value in values] == list(range(7))
     assert len(taken) > 1
     assert run.take_outcomes() == ([], 0.0)
@@ -187,7 +193,7 @@ def test_giving_back_within_an_item_keeps_exactly_what_began(count, burst, at, h
             raise kind
         return x
 
-    run = running(func, chunk_of(range(count)), pace_of(burst))
+    run = running(func, chunk_of(range(count)), Pace(burst))
     got = run_all(run)
     assert begun == list(range(len(begun)))
     assert len(got) == len(begun) == run.done
@@ -205,7 +211,7 @@ def test_giving_back_within_an_item_keeps_exactly_what_began(count, burst, at, h
 
 
 def test_giving_back_between_bursts_keeps_what_is_done():
-    run = running(lambda x: x, chunk_of(range(10)), pace_of(3))
+    run = running(lambda x: x, chunk_of(range(10)), Pace(3))
     run.run_burst()
     done = run.done
     assert run.give_back() == done == 3
@@ -215,7 +221,7 @@ def test_giving_back_between_bursts_keeps_what_is_done():
 
 
 def test_giving_back_twice_says_the_same():
-    run = running(lambda x: x, chunk_of(range(10)), pace_of(3))
+    run = running(lambda x: x, chunk_of(range(10)), Pace(3))
     run.run_burst()
     assert run.give_back() == run.give_back() == 3
 
@@ -226,7 +232,7 @@ def test_giving_back_at_the_end_keeps_all():
     assert run.give_back() == 3
 
 
-_run_of_loading: list[ChunkRun] = []
+_run_of_loading: list[Run] = []
 
 
 class AsksWhenUnpacked:
@@ -266,7 +272,7 @@ def loading(monkeypatch):
 def test_an_item_that_is_being_unpacked_has_begun_and_is_kept(loading, items, fails):
     """Else nobody would cancel a chunk that is caught in there: it would seem to be over."""
     column = [AsksWhenUnpacked("give_back", fails), AsksWhenUnpacked("give_back"), 3]
-    run = loading.run = running(lambda x, y: x, chunk_of(column, column), pace_of(items))
+    run = loading.run = running(lambda x, y: x, chunk_of(column, column), Pace(items))
     got = run_all(run)
     assert set(loading.answers) == {1}
     assert len(loading.answers) == 2  # of both arguments: the next item is not unpacked
@@ -277,7 +283,7 @@ def test_an_item_that_is_being_unpacked_has_begun_and_is_kept(loading, items, fa
 @paces
 def test_what_is_given_back_while_a_second_argument_is_unpacked_does_not_begin(loading, items):
     chunk = chunk_of([[0], [1], [2]], [AsksWhenUnpacked("give_back"), [1], [2]])
-    run = loading.run = running(lambda x, y: [x, y], chunk, pace_of(items))
+    run = loading.run = running(lambda x, y: [x, y], chunk, Pace(items))
     assert run_all(run) == [[[0], 1]]
     assert loading.answers == [1]
 
@@ -291,7 +297,7 @@ def test_loading_the_function_is_part_of_the_first_item(how):
         return ran.append
 
     kept = []
-    run = ChunkRun(load_function, chunk_of(range(5)), Pace())
+    run = Run(load_function, chunk_of(range(5)), Pace())
     run.run_burst()
     assert run.is_finished
     assert (kept, ran) == (([1], [0]) if how == "give_back" else ([None], []))
@@ -310,8 +316,8 @@ def test_an_item_that_has_begun_does_not_wait_again_before_it_is_called(monkeypa
             answers.append(getattr(run, how)())
         return map(called, *columns)
 
-    monkeypatch.setattr(running_module, "map", late_map, raising=False)
-    run = running(func, chunk_of(range(5)), pace_of(5))
+    monkeypatch.setattr(runner_module, "map", late_map, raising=False)
+    run = running(func, chunk_of(range(5)), Pace(5))
     run.run_burst()
     assert run.take_outcomes()[0] == ([] if how == "abandon" else [0])
     assert answers == [1 if how == "give_back" else None]
@@ -321,7 +327,7 @@ def test_an_item_that_has_begun_does_not_wait_again_before_it_is_called(monkeypa
 def test_an_item_that_is_not_wanted_does_not_begin_once_it_is_unpacked(loading):
     ran = []
     chunk = chunk_of([AsksWhenUnpacked("abandon"), 2])
-    run = loading.run = running(ran.append, chunk, pace_of(5))
+    run = loading.run = running(ran.append, chunk, Pace(5))
     run.run_burst()
     assert ran == []
     assert run.is_finished
@@ -330,7 +336,7 @@ def test_an_item_that_is_not_wanted_does_not_begin_once_it_is_unpacked(loading):
 def test_a_failing_function_does_not_count_items_that_were_given_back(loading):
     chunk = chunk_of([AsksWhenUnpacked("give_back"), 2])
     failure = Failure("X", "x")
-    run = loading.run = running(failure, chunk, pace_of(5))
+    run = loading.run = running(failure, chunk, Pace(5))
     run.run_burst()
     assert loading.answers == [1]
     assert run.take_outcomes()[0] == [failure]
@@ -349,7 +355,7 @@ def test_outcomes_that_are_to_be_packed_are_not_handed_over_before():
             taken.append(run.take_outcomes()[0])
             return int, ()
 
-    run = running(take, chunk_of(range(6)), pace_of(5))
+    run = running(take, chunk_of(range(6)), Pace(5))
     run.run_burst()
     assert taken == [[], [0], [1], []]  # [] in the packing of 2, which ends the burst
     assert run.done == 3
@@ -384,7 +390,7 @@ def test_a_result_that_is_filled_again_is_kept_as_it_was(
     filled: list[int] = []
     expected_list: list[int] = []
     expected = [of(x, expected_list) for x in range(count)]
-    got = run_all(running(func, chunk_of(*[range(count)] * columns), pace_of(burst)))
+    got = run_all(running(func, chunk_of(*[range(count)] * columns), Pace(burst)))
     assert [ValueError if type(each) is Failure else each for each in got] == expected
 
 
@@ -401,7 +407,7 @@ class _Raising(type):
 @pytest.mark.parametrize("metaclass", [_Unhashable, _Raising])
 def test_a_result_of_a_type_that_cannot_be_looked_up_is_one_that_is_not_plain(metaclass):
     cls = metaclass("OfOddType", (), {})
-    run = running(lambda x: x if x < 2 else cls(), chunk_of(range(5)), pace_of(5))
+    run = running(lambda x: x if x < 2 else cls(), chunk_of(range(5)), Pace(5))
     run.run_burst()
     assert run.done == 3
     while not run.is_finished:
@@ -417,7 +423,7 @@ def test_interrupting_drops_the_burst_and_leaves_the_run_consistent():
             raise Interrupted
         return x
 
-    run = running(func, chunk_of(range(10)), pace_of(100))
+    run = running(func, chunk_of(range(10)), Pace(100))
     with pytest.raises(Interrupted):
         run.run_burst()
     assert run.burst_at is None
@@ -427,6 +433,11 @@ def test_interrupting_drops_the_burst_and_leaves_the_run_consistent():
 # --- with threads
 
 
+class WrongPace(Pace):
+    def learn(self, items, seconds):
+        pass
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_no_item_is_lost_or_run_twice_when_another_thread_gives_back(seed):
     # The rest that is given back becomes the next chunk, as with a real scheduler.
@@ -434,7 +445,7 @@ def test_no_item_is_lost_or_run_twice_when_another_thread_gives_back(seed):
     total = 60_000
     begun: list[int] = []
     delivered: list[object] = []
-    current: list[ChunkRun | None] = [None]
+    current: list[Run | None] = [None]
     stopping = threading.Event()
     returns: dict[int, int] = {}
 
@@ -462,12 +473,11 @@ def test_no_item_is_lost_or_run_twice_when_another_thread_gives_back(seed):
     thread.start()
     try:
         at = 0
-        pace = pace_of(LARGEST_BURST)
+        pace = WrongPace(LARGEST_BURST)
         while at < total:
             run = running(func, chunk_of(range(at, total), index=at), pace)
             current[0] = run
             while not run.is_finished:
-                pace.items = LARGEST_BURST  # as if the pace were wrong each time
                 run.run_burst()
             current[0] = None
             if at in returns:
@@ -520,7 +530,7 @@ def test_a_pause_ends_the_burst_and_loses_nothing():
             assert release.wait(20)
         return x
 
-    run = running(func, chunk_of(range(100)), pace_of(100))
+    run = running(func, chunk_of(range(100)), Pace(100))
     thread = threading.Thread(target=run.run_burst)
     thread.start()
     assert inside.wait(20)
@@ -533,48 +543,6 @@ def test_a_pause_ends_the_burst_and_loses_nothing():
     assert run.burst_at is None
     assert not run.is_finished
     assert run_all(run) == list(range(5, 100))
-
-
-# --- pace
-
-
-def test_quick_bursts_grow_by_four_up_to_a_bound():
-    pace = Pace()
-    sizes = []
-    for _ in range(12):
-        sizes.append(pace.items)
-        pace.learn(pace.items, 0.0)
-    assert sizes[:4] == [1, 4, 16, 64]
-    assert pace.items == LARGEST_BURST
-
-
-def test_a_burst_cut_short_does_not_teach_growth():
-    pace = pace_of(64)
-    pace.learn(3, 0.0)
-    assert pace.items == 64
-
-
-def test_a_slow_burst_shrinks_at_once():
-    pace = pace_of(1000)
-    pace.learn(1000, 1000 * BURST_SECONDS)
-    assert pace.items == 1
-    pace = pace_of(1000)
-    pace.learn(1000, 10 * BURST_SECONDS)
-    assert pace.items == 100
-
-
-@given(st.integers(1, LARGEST_BURST), st.integers(1, LARGEST_BURST), st.floats(0, 1e6))
-@settings(max_examples=50)
-def test_the_pace_stays_within_its_bounds(items, ran, seconds):
-    pace = pace_of(items)
-    pace.learn(ran, seconds)
-    assert 1 <= pace.items <= LARGEST_BURST
-
-
-def test_a_fitting_pace_stays():
-    pace = pace_of(50)
-    pace.learn(50, BURST_SECONDS)
-    assert pace.items == 50
 
 
 # --- where am I?
@@ -661,7 +629,7 @@ def marks():
 
 
 def marked(func, chunk, items, marks):
-    run = ChunkRun(lambda: func, chunk, pace_of(items), marks)
+    run = Run(lambda: func, chunk, Pace(items), marks)
     while not run.is_finished:
         run.run_burst()
     return run
@@ -680,9 +648,8 @@ def test_a_burst_is_marked_and_the_mark_cleared_after_it(marks, items):
 @pytest.mark.parametrize("packs_each", [False, True])
 def test_an_item_is_marked_from_its_unpacking_to_its_end(marks, items, packs_each):
     chunk = chunk_of([Watched(i) for i in range(20)], index=100)
-    pace = pace_of(items)
-    pace.packs_each = packs_each
-    run = ChunkRun(lambda: lambda x: [x.number], chunk, pace, marks)
+    pace = Pace(items, packs_each)
+    run = Run(lambda: lambda x: [x.number], chunk, pace, marks)
     while not run.is_finished:
         run.run_burst()
     del run
@@ -716,7 +683,7 @@ def test_alone_an_items_garbage_is_collected_under_its_mark(marks):
 
 
 def test_alone_one_burst_is_one_item():
-    run = running(lambda x: x, replace(chunk_of(range(3)), alone=True), pace_of(100))
+    run = running(lambda x: x, replace(chunk_of(range(3)), alone=True), Pace(100))
     for done in (1, 2, 3):
         run.run_burst()
         assert run.done == done
@@ -731,7 +698,7 @@ def test_a_slow_item_of_a_burst_is_marked_exactly_once_it_is_looked_at(marks):
             assert go_on.wait(20)
         return x
 
-    run = ChunkRun(lambda: slow, chunk_of(range(10), index=100), pace_of(100), marks)
+    run = Run(lambda: slow, chunk_of(range(10), index=100), Pace(100), marks)
     thread = threading.Thread(target=run.run_burst)
     thread.start()
     assert begun.wait(20)
@@ -809,13 +776,13 @@ def test_an_item_that_has_ended_meanwhile_is_not_given_up():
 def test_loading_the_function_is_no_part_of_what_items_cost(monkeypatch):
     now = [0.0]
     clock = SimpleNamespace(perf_counter=lambda: now[0], monotonic=time.monotonic)
-    monkeypatch.setattr(running_module, "time", clock)
+    monkeypatch.setattr(run_module, "time", clock)
 
     def load():
         now[0] += 5.0
         return abs
 
-    run = ChunkRun(load, chunk_of(range(3)), Pace())
+    run = Run(load, chunk_of(range(3)), Pace())
     while not run.is_finished:
         run.run_burst()
     assert run.take_outcomes() == ([0, 1, 2], 0.0)

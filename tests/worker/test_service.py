@@ -241,7 +241,7 @@ def test_a_process_that_has_another_version_makes_way_for_a_fresh_one(
 
 
 def test_an_unwanted_item_that_ends_soon_costs_nothing(tmp_path):
-    patient = "import seppo.worker.service as s; s.PATIENCE = 60"
+    patient = "import seppo.worker.attendant as a; a.PATIENCE = 60"
     path = tmp_path / "begun"
 
     def until_asked(path: str) -> None:
@@ -356,7 +356,7 @@ def test_a_child_that_an_item_forks_serves_nobody(client, tmp_path):
 # --- finalizers
 
 
-HURRY = "import seppo.worker.service as s; s.FINALIZER = 0.1"
+HURRY = "import seppo.worker.attendant as a; a.FINALIZER = 0.1"
 
 
 def finalizing(client: Lessee, finalizer: Callable[[], object]) -> tuple[LeasedWorker, Path]:

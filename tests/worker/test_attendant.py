@@ -19,11 +19,18 @@ from seppo.values.outcome import Interrupted
 from seppo.wire.codec import from_frame, to_parts
 from seppo.wire.lastgasp import NOTHING, LastGasp
 from seppo.wire.line import Line
-from seppo.wire.messages import Cancel, Chunk, Message, Results, Returned
-from seppo.wire.stream import Stream
-from seppo.worker import service as services
+from seppo.wire.messages import (
+    Cancel,
+    Chunk,
+    Message,
+    Results,
+    Returned,
+)
+from seppo.wire.stream import Stream, Waker
+from seppo.worker import attendant as attendants
+from seppo.worker import run as runs
+from seppo.worker.attendant import EXIT_INTERRUPTED, FINALIZER, GRACE, PATIENCE, Attendant
 from seppo.worker.channel import Channel
-from seppo.worker.service import EXIT_INTERRUPTED, FINALIZER, GRACE, PATIENCE, WorkerService
 
 FUNC = pack_function(abs)
 CHUNK = Chunk(1, 1, 0, 10, FUNC.digest, (pack_whole(range(10), 10),))
@@ -34,8 +41,21 @@ class Ended(Exception):
     """Stands for the end of the process."""
 
 
+class Clock:
+    """Stands for the module ``time``; its time passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    perf_counter = monotonic
+    sleep = staticmethod(time.sleep)
+
+
 class Scene:
-    """A service whose main thread seems to be inside an item, and what is at the other ends."""
+    """An attendant whose main thread seems to be inside an item, and what is at the other ends."""
 
     def __init__(self) -> None:
         ours, self.theirs = socket.socketpair()
@@ -44,7 +64,9 @@ class Scene:
         self.channel = Channel(self.theirs, self.memory)
         line, self.supervisor = socket.socketpair()
         self.line = Line(line)
-        self.service = WorkerService(self.channel, self.line, self.memory)
+        self.waker = Waker()
+        self.attendant = Attendant(self.channel, self.line, self.memory, self.waker)
+        self.clock = Clock()
         self.signals: list[int] = []
         self.exits: list[int] = []
 
@@ -59,21 +81,21 @@ class Scene:
         """Pretend that an item of a chunk began so long ago."""
         self.send(FUNC.message, chunk)
         self.channel.receive()
-        run = self.channel.begin_next()
-        assert run is not None
-        run.burst_at = time.perf_counter() - seconds_ago
-        if chunk.task_timeout:
-            run._item_at = run.burst_at
-        run._runs_one = True
-        self.memory.set(1, 0, 1)
-        self.run = self.service._current = run
+        runner = self.channel.begin_next()
+        assert runner is not None
+        self.run = runner.run
+        self.attendant.watch(self.run)
+        self.run.begin_burst()
+        assert self.run.begin_one()
+        self.clock.now += seconds_ago
 
     def look(self) -> None:
-        self.service._look_after()
+        self.attendant.look()
 
     def close(self) -> None:
-        self.service._current = None
-        self.service.leave_to_parent()  # closes what it holds
+        self.memory.close()
+        self.line.close()
+        self.waker.close()
         self.client.close()
         self.theirs.close()
         self.supervisor.close()
@@ -87,7 +109,9 @@ def scene(monkeypatch):
         scene.exits.append(status)
         raise Ended
 
-    monkeypatch.setattr(services.os, "_exit", end)
+    monkeypatch.setattr(attendants, "time", scene.clock)
+    monkeypatch.setattr(runs, "time", scene.clock)
+    monkeypatch.setattr(attendants.os, "_exit", end)
     monkeypatch.setattr(signal, "pthread_kill", lambda _, number: scene.signals.append(number))
     yield scene
     scene.close()
@@ -100,14 +124,14 @@ def test_an_unwanted_item_may_end_by_itself_for_a_while(scene):
     scene.look()
     assert scene.run.is_unwanted
     assert scene.signals == []
-    scene.run.unwanted_at -= PATIENCE
+    scene.clock.now += PATIENCE
     scene.look()
     assert scene.signals == [signal.SIGTERM]
     assert scene.memory.read() == NOTHING  # nobody is to be blamed
     scene.look()
     assert scene.signals == [signal.SIGTERM]  # once: its finally clauses are to run
     assert scene.exits == []
-    scene.service._ending_at -= GRACE
+    scene.clock.now += GRACE
     with pytest.raises(Ended):
         scene.look()
     assert scene.exits == [EXIT_INTERRUPTED]
@@ -116,7 +140,7 @@ def test_an_unwanted_item_may_end_by_itself_for_a_while(scene):
 def test_an_unwanted_item_that_has_just_ended_costs_nothing(scene):
     scene.begin(CHUNK, seconds_ago=100.0)
     scene.run.abandon()
-    scene.run.unwanted_at -= PATIENCE
+    scene.clock.now += PATIENCE
     scene.channel.drop_running()  # by the main thread, before the attendant had the lock
     scene.look()
     assert scene.signals == []
@@ -128,7 +152,7 @@ def test_what_waits_behind_an_unwanted_item_goes_back_only_when_the_process_ends
     scene.look()
     assert [waiting.attempt for waiting, _ in scene.channel.waiting] == [2]
     assert scene.heard() == []
-    scene.run.unwanted_at -= PATIENCE
+    scene.clock.now += PATIENCE
     scene.look()
     assert scene.heard() == [Returned(2, 0)]
     scene.send(replace(CHUNK, attempt=3))
@@ -143,7 +167,7 @@ def test_an_item_over_its_time_is_told_before_it_is_interrupted(scene):
     scene.look()
     assert scene.signals == []
     scene.heard()
-    scene.run._item_at -= 0.2
+    scene.clock.now += 0.2
     scene.look()
     results, returned = scene.heard()
     assert isinstance(results, Results)
@@ -161,7 +185,7 @@ def test_a_client_that_has_left_ends_what_runs_at_once(scene):
 
     def attend() -> None:
         with suppress(Ended):
-            scene.service._attend()
+            scene.attendant.attend()
 
     thread = threading.Thread(target=attend)
     thread.start()
@@ -180,7 +204,7 @@ def test_a_client_that_has_left_ends_what_runs_at_once(scene):
 def test_what_the_supervisor_says_is_done(scene, words):
     scene.begin(CHUNK, seconds_ago=0.0)
     scene.supervisor.send(words)
-    scene.service._obey()
+    scene.attendant.obey()
     assert scene.signals == [signal.SIGTERM] * (b"end" in words)
     assert scene.heard() == [Returned(1, 1)]
     assert not scene.run.is_unwanted
@@ -193,16 +217,17 @@ def test_without_a_supervisor_the_process_ends(scene, is_rubbish):
     else:
         scene.supervisor.close()
     with pytest.raises(Ended):
-        scene.service._obey()
+        scene.attendant.obey()
     assert scene.exits == [0]
 
 
 def test_a_finalizer_gets_its_time_and_no_more(scene):
-    scene.service._finishing_at = time.monotonic() - FINALIZER + 1
+    scene.attendant.begin_finalizers()
+    scene.clock.now += FINALIZER - 1
     scene.look()
     assert scene.supervisor.recv(100) == b'{"finalizer": true}\n'
     assert scene.exits == []
-    scene.service._finishing_at -= 1
+    scene.clock.now += 1
     with pytest.raises(Ended):
         scene.look()
     assert scene.exits == [EXIT_INTERRUPTED]
@@ -217,10 +242,10 @@ def test_the_process_ends_even_if_nothing_can_be_logged(scene, monkeypatch):
         tellers.append(threading.get_ident())
         go_on.wait(20)
 
-    monkeypatch.setattr(services.log, "warning", never_log)
+    monkeypatch.setattr(attendants.log, "warning", never_log)
     try:
         with pytest.raises(Ended):
-            scene.service._exit("because")
+            scene.attendant.exit("because")
     finally:
         go_on.set()
     assert scene.exits == [EXIT_INTERRUPTED]
@@ -234,26 +259,29 @@ def test_an_attendant_that_fails_ends_the_process(scene, monkeypatch):
     def fail() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(scene.service, "_look_after", fail)
+    monkeypatch.setattr(scene.attendant, "look", fail)
     with pytest.raises(Ended):
-        scene.service._attend()
+        scene.attendant.attend()
     assert scene.exits == [EXIT_INTERRUPTED]
 
 
 def test_a_signal_that_we_have_ordered_raises_in_an_item_alone(scene):
-    scene.service._ending_at = time.monotonic()
-    scene.service._on_sigterm(signal.SIGTERM, None)  # between items: nothing
     scene.begin(CHUNK, seconds_ago=0.0)
+    scene.supervisor.send(b'{"end": true}\n')
+    scene.attendant.obey()
+    scene.attendant.watch(None)
+    scene.attendant.on_sigterm(signal.SIGTERM, None)  # between items: nothing
+    scene.attendant.watch(scene.run)
     with pytest.raises(Interrupted):
-        scene.service._on_sigterm(signal.SIGTERM, None)
+        scene.attendant.on_sigterm(signal.SIGTERM, None)
 
 
 def test_a_signal_that_nobody_has_ordered_has_its_usual_effect(scene, monkeypatch):
     killed: list[tuple[int, int]] = []
     handlers: list[object] = []
-    monkeypatch.setattr(services.os, "kill", lambda *what: killed.append(what))
+    monkeypatch.setattr(attendants.os, "kill", lambda *what: killed.append(what))
     monkeypatch.setattr(signal, "signal", lambda _, handler: handlers.append(handler))
     scene.begin(CHUNK, seconds_ago=0.0)
-    scene.service._on_sigterm(signal.SIGTERM, None)
+    scene.attendant.on_sigterm(signal.SIGTERM, None)
     assert killed == [(os.getpid(), signal.SIGTERM)]
     assert handlers == [signal.SIG_DFL]
