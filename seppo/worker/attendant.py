@@ -152,8 +152,10 @@ class Attendant:
     def look(self) -> None:
         """Look at the main thread, and do what is due: answer for it, or end it."""
         now = time.monotonic()
-        if self._finishing_at is not None and now - self._finishing_at >= TICK:
-            self._look_after_finalizer(now - self._finishing_at)
+        finishing_at = self._finishing_at
+        if finishing_at is not None:  # the item has ended: its time does not count any more
+            if now - finishing_at >= TICK:
+                self._look_after_finalizer(now - finishing_at)
             return
         if self._ending_at is not None:
             if now - self._ending_at >= GRACE:

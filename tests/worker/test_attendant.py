@@ -233,6 +233,21 @@ def test_a_finalizer_gets_its_time_and_no_more(scene):
     assert scene.exits == [EXIT_INTERRUPTED]
 
 
+def test_a_finalizer_has_its_own_time_after_an_item_that_was_slow_to_end(scene):
+    scene.begin(CHUNK, seconds_ago=0.0)
+    scene.supervisor.send(b'{"end": true}\n')
+    scene.attendant.obey()
+    scene.clock.now += GRACE - 0.01  # its finally clauses
+    scene.attendant.watch(None)
+    scene.attendant.begin_finalizers()
+    scene.clock.now += 0.02
+    scene.look()
+    assert scene.exits == []
+    scene.clock.now += FINALIZER
+    with pytest.raises(Ended):
+        scene.look()
+
+
 def test_the_process_ends_even_if_nothing_can_be_logged(scene, monkeypatch):
     """The item may hold the lock of a handler."""
     go_on = threading.Event()
