@@ -16,9 +16,10 @@ from typing import Any, ParamSpec, TypeVar
 
 from seppo.core.commands import Deliver, FailJob, FinishJob, LostItem
 from seppo.core.events import Policy
-from seppo.driver import Broken, Driver, JobHandle, Outcome, driver_for, is_driver_thread
+from seppo.driver import Broken, Driver, JobHandle, Outcome, is_driver_thread
 from seppo.engines.base import Answer
 from seppo.errors import InternalError, NameServerError, NoWorkersError, SerializationError
+from seppo.interfaces.drivers import driver_for
 from seppo.interfaces.lost import error_of_item, error_of_job
 from seppo.interfaces.options import count_of, seconds_of
 from seppo.place import is_nested

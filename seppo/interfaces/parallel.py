@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from seppo.core.events import Policy
-from seppo.driver import Driver, JobHandle, driver_for
+from seppo.driver import Driver, JobHandle
 from seppo.errors import NameServerError, NoWorkersError
 from seppo.interfaces.caller import level_of_caller
+from seppo.interfaces.drivers import driver_for
 from seppo.interfaces.here import Deadline
 from seppo.interfaces.inputs import Reader, growth_of, length_of
 from seppo.interfaces.iterator import ParallelMap
