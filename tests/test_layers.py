@@ -173,6 +173,13 @@ def test_the_package_itself_is_imported_for_its_version_only(file):
             assert node.attr == "__version__", f"{file}: seppo.{node.attr}"
 
 
+def test_only_the_table_of_engines_knows_which_there_are():
+    for file in FILES:
+        if file.parts[1] != "engines":
+            engines = {m for m in imported_modules(file) if m.startswith("seppo.engines")}
+            assert engines <= {"seppo.engines.base", "seppo.engines.table"}, file
+
+
 def test_no_class_name_stands_for_two_things():
     homes: dict[str, list[str]] = {}
     for file in FILES:

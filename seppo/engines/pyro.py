@@ -44,7 +44,7 @@ from seppo.engines.discovery import Discovery, HostArrival
 from seppo.engines.endings import Endings
 from seppo.engines.hosts import Host, HostDrains, HostLost, HostNews, Hosts
 from seppo.engines.worlds import WorldBook
-from seppo.errors import ProtocolError
+from seppo.errors import ProtocolError, SecurityError, SeppoError
 from seppo.place import caller_facts, who_is_this
 from seppo.settings import Settings
 from seppo.trust.credentials import Credentials
@@ -77,6 +77,7 @@ from seppo.wire.stream import Stream, Waker
 log = logging.getLogger(__name__)
 
 ATTACH_SECONDS = 5.0  # for a process that was forked for us and need not be looked for
+TOLD = 3  # refusals that an error tells; with a thousand workers they are all alike
 IDLE_SECONDS = 2.0  # without work, after which hosts are told that a world is idle
 
 
@@ -98,6 +99,14 @@ class _Attached:
     stream: Stream | None
     sharing: str | None = None
     error: Exception | None = None
+
+
+def _summary_of(refusals: Sequence[SeppoError]) -> SeppoError:
+    """Return one error for all hosts that cannot be used."""
+    kind = SecurityError if any(isinstance(e, SecurityError) for e in refusals) else ProtocolError
+    more = len(refusals) - TOLD
+    told = [*map(str, refusals[:TOLD]), *([f"and {more} more"] if more > 0 else [])]
+    return kind("no worker can be used: " + "; ".join(told))
 
 
 def _lender_of(message: Message) -> int | bytes | None:
@@ -169,6 +178,17 @@ class PyroEngine:
         """Hosts connected or just arrived; from any thread."""
         with self._known_lock:
             return len(self._known)
+
+    def find(self) -> bool:
+        """Return whether there are hosts; look for some if none are known."""
+        if self.n_hosts > 0:
+            return True
+        refusals = self.discovery.look_once()
+        if self.n_hosts > 0:
+            return True
+        if refusals:
+            raise _summary_of(refusals)
+        return False
 
     def _attach(self, lease: Leased, env: dict[str, str]) -> None:
         """Connect to a process that was leased, in a connector's thread."""

@@ -12,13 +12,10 @@ import sys
 import threading
 
 from seppo.driver import Driver
-from seppo.engines.pyro import PyroEngine
-from seppo.errors import ProtocolError, SecurityError, SeppoError
+from seppo.engines.table import engine_for
 from seppo.settings import Settings
 
-TOLD = 3  # refusals that an error tells; with a thousand workers they are all alike
-
-_drivers: dict[Settings, tuple[Driver, PyroEngine]] = {}
+_drivers: dict[Settings, Driver] = {}
 _lock = threading.Lock()
 _process_ends = False  # then a new thread might never begin to run
 
@@ -26,40 +23,24 @@ _process_ends = False  # then a new thread might never begin to run
 def driver_for(settings: Settings) -> Driver | None:
     """Return the driver for the workers that the settings name; None if there are none.
 
-    Takes milliseconds, also when nobody is there; at most ``connect_timeout`` when what
-    is registered does not answer, and as much for the name server itself.
-
     Raises:
-        NameServerError: If there is no driver yet and the name server cannot be asked.
+        NameServerError: If no worker is known yet and the name server cannot be asked.
         ProtocolError: If there are workers, but none that can work for us.
         SecurityError: If there are workers, but they do not hold our key.
     """
     if _process_ends or sys.is_finalizing():
         return None
     with _lock:
-        driver, engine = _drivers.get(settings, (None, None))
-        if driver is None or engine is None or driver.broken is not None:
-            engine = PyroEngine(settings)
+        driver = _drivers.get(settings)
+        if driver is None or driver.broken is not None:
+            engine = engine_for(settings)
             try:
                 driver = Driver(engine, settings.grace)
             except RuntimeError:  # no thread starts any more: the main thread has ended
                 engine.abandon()
                 return None
-            _drivers[settings] = driver, engine
-    if engine.n_hosts == 0:
-        refusals = engine.discovery.look_once()
-        if engine.n_hosts == 0:
-            if refusals:
-                raise _refused(refusals)
-            return None
-    return driver
-
-
-def _refused(refusals: list[SeppoError]) -> SeppoError:
-    kind = SecurityError if any(isinstance(e, SecurityError) for e in refusals) else ProtocolError
-    more = len(refusals) - TOLD
-    told = [*map(str, refusals[:TOLD]), *([f"and {more} more"] if more > 0 else [])]
-    return kind("no worker can be used: " + "; ".join(told))
+            _drivers[settings] = driver
+    return driver if driver.engine.find() else None
 
 
 def _stop_drivers() -> None:
@@ -68,7 +49,7 @@ def _stop_drivers() -> None:
     with _lock:
         drivers = list(_drivers.values())
         _drivers.clear()
-    for driver, _ in drivers:
+    for driver in drivers:
         driver.stop()
 
 
@@ -76,8 +57,8 @@ def _forget_drivers() -> None:
     """In a forked child: threads are gone, sockets are the parent's."""
     global _lock
     _lock = threading.Lock()
-    for _, engine in _drivers.values():
-        engine.abandon()
+    for driver in _drivers.values():
+        driver.engine.abandon()
     _drivers.clear()
 
 

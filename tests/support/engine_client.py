@@ -30,7 +30,7 @@ class EngineClient:
         self.events: list[Event | WorldOver] = []
         self.engine = PyroEngine(replace(nameserver.settings, **settings))
         try:
-            self.engine.discovery.look_once()
+            assert self.engine.find()
             self.world = self.open(0, pack_function(abs))
             self.want(n_workers)
             joined = self.wait_for(WorkerJoined, n_workers)
