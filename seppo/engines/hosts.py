@@ -28,7 +28,6 @@ from __future__ import annotations
 import logging
 import selectors
 from collections import Counter, deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from seppo.engines.spread import spread
@@ -107,7 +106,7 @@ class Host:
     blocked_until: float = 0.0
 
     def n_coming(self, world: int) -> int:
-        """Return how many more processes will be leased soon, as far as anybody knows."""
+        """Return how many more processes will be leased soon, as far as is known."""
         if self.is_full or self.is_draining:
             return 0
         return max(0, self.wanted.get(world, 0) - self.counts[world])
@@ -193,9 +192,10 @@ class Hosts:
                 if shares[name] == 0:
                     del host.wanted[world]
 
-    def n_coming(self, world: int) -> int:
-        """Return how many more processes will be leased soon, as far as anybody knows."""
-        return sum(host.n_coming(world) for host in self._hosts.values())
+    def coming(self) -> Counter[int]:
+        """Return how many more processes will be leased soon, by world, as far as is known."""
+        hosts = self._hosts.values()
+        return Counter({w: sum(host.n_coming(w) for host in hosts) for w in self._targets})
 
     def reached(self, name: str) -> None:
         """Take note that a leased process could be connected to."""
@@ -332,7 +332,7 @@ class Hosts:
             deadline = min(deadline, self._cancelled[0][0])
         return deadline
 
-    def tick(self, now: float) -> Iterator[HostNews]:
+    def tick(self, now: float) -> list[HostNews]:
         """Do what is due, after all that has come was received; return what has happened."""
         while self._cancelled and self._cancelled[0][0] <= now:
             _, name, attempt = self._cancelled.popleft()
@@ -348,7 +348,7 @@ class Hosts:
                         self._share_out(world)
                 self._look_at(host, passed)
         news, self._news = self._news, []
-        return iter(news)
+        return news
 
     def _look_at(self, host: Host, passed: float) -> None:
         if host.silent >= self._silence:
