@@ -10,6 +10,7 @@ import atexit
 import os
 import sys
 import threading
+from collections.abc import Callable
 
 from seppo.driver import Driver
 from seppo.engines.table import engine_for
@@ -60,6 +61,11 @@ def _forget_drivers() -> None:
     for driver in _drivers.values():
         driver.engine.abandon()
     _drivers.clear()
+
+
+def finish_first(finish: Callable[[], object]) -> None:
+    """Have ``finish`` called at the end of the process, before the drivers are stopped."""
+    atexit.register(finish)  # what is registered later is called earlier
 
 
 atexit.register(_stop_drivers)
