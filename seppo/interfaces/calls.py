@@ -1,4 +1,9 @@
-"""The calls of an executor: a job for those that share their code, and its futures."""
+"""The calls of an executor: a job for those that share their code, and its futures.
+
+Futures are settled in the thread of their job. Plain values are settled in the driver's at
+once, which saves a change of threads for each: unpacking them runs no user code, and what
+waits for a future is only told. Callbacks are user code, and are left to the job's thread.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from typing import Any
 
 from seppo.core.commands import Deliver, FailJob, FinishJob, LostItem
 from seppo.core.events import Policy
-from seppo.driver import Broken, Driver, JobHandle, Outcome, is_driver_thread
+from seppo.driver import Broken, Driver, Outcome, is_driver_thread
 from seppo.engines.base import Answer
 from seppo.errors import InternalError
 from seppo.interfaces.drivers import finish_first
@@ -24,7 +29,7 @@ from seppo.values.source import PackedCall, TaskSource
 
 log = logging.getLogger(__name__)
 
-# What the driver says, and callbacks to call, for the executor's thread.
+# What the driver says, and callbacks to call, for the job's thread.
 _Outcomes = SimpleQueue[Outcome | partial[None]]
 
 
@@ -35,65 +40,126 @@ class CallJob:
         driver: Where the job runs.
         policy: What the caller asked for.
         first: The first call, if it is known.
+
+    Attributes:
+        pending: The futures.
+        thread: Settles them; it ends when the job is over.
     """
 
     def __init__(self, driver: Driver, policy: Policy, first: PackedCall | None) -> None:
-        self.calls = PendingCalls(policy.task_timeout)
-        self.outcomes: _Outcomes = SimpleQueue()
-        self._source = TaskSource(self.calls.begin)
+        self.pending = PendingCalls()
+        self._task_timeout = policy.task_timeout
+        self._outcomes: _Outcomes = SimpleQueue()
+        self._source = TaskSource(self.pending.begin)
         if first is not None:
             self._source.function = self._source.function_for(first)
-        self.calls.forget = self._source.drop
-        self.job = driver.open(self._source, _sink(self.calls, self.outcomes), policy)
-        self.collector = threading.Thread(
-            target=_collect,
-            args=(self.outcomes, self.calls),
-            name="seppo-collector",
-            daemon=True,
-        )
+        self._handle = driver.open(self._source, self._receive, policy)
+        self.thread = threading.Thread(target=self._settle_all, name="seppo-collector", daemon=True)
         try:
-            _collectors[self.collector] = self.job
-            self.collector.start()
+            _unfinished[self.thread] = self
+            self.thread.start()
         except BaseException:  # Ctrl-C, or no more threads
-            _collectors.pop(self.collector, None)
-            self.job.close()
+            _unfinished.pop(self.thread, None)
+            self._handle.close()
             raise
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """Whether this process is the one that made the job, not a fork of it."""
+        return self._handle.is_of_this_process
 
     def admits(self, call: PackedCall) -> bool:
         """Whether a call can run in the same processes as those before."""
         function = self._source.function_for(call)
         if function is not self._source.function:
-            if not self.job.admits(function):
+            if not self._handle.admits(function):
                 return False
             self._source.function = function
         return True
 
     def add(self, call: PackedCall) -> Future[Any]:
         """Have a call run, and return its future."""
-        future = CallFuture(self.outcomes)
-        index = self.job.offered
+        future = CallFuture(self._outcomes)
+        index = self._handle.offered
         self._source.add(index, call)
-        self.calls.add(index, future)
-        self.job.offer(1)
+        self.pending.add(index, future)
+        self._handle.offer(1)
         return future
 
     def end(self) -> None:
         """Take no more calls."""
-        self.job.end()
-        self.job.remind()  # again, should Ctrl-C have come in the middle
+        self._handle.end()
+        self._handle.remind()  # again, should Ctrl-C have come in the middle
+
+    def _receive(self, outcome: Outcome) -> None:
+        """Take what the driver says, in its thread."""
+        if isinstance(outcome, Deliver):
+            answer = outcome.payload
+            if isinstance(answer, Answer) and answer.batch.kind == WHOLE:  # plain values
+                self._settle(outcome)
+                return
+        self._outcomes.put(outcome)
+
+    def _settle_all(self) -> None:
+        """Settle futures until the job is over."""
+        try:
+            while self._settle_next(self._outcomes.get()):
+                pass
+        except BaseException as error:  # nobody shall wait for a thread that is gone
+            log.exception("the thread of an executor has failed")
+            problem = InternalError(f"the thread of an executor has failed: {error!r}")
+            self.pending.fail_all(problem)
+        finally:
+            _unfinished.pop(threading.current_thread(), None)
+
+    def _settle_next(self, outcome: Outcome | partial[None]) -> bool:
+        """Settle what an outcome is about; return whether more will come."""
+        match outcome:
+            case partial():
+                outcome()
+            case Deliver():
+                self._settle(outcome)
+            case FinishJob():
+                return False
+            case FailJob():
+                self.pending.fail_all(error_of_job(outcome, None))
+                return False
+            case Broken(error=error):
+                self.pending.fail_all(error)
+                return False
+        return True
+
+    def _settle(self, part: Deliver) -> None:
+        finish = self.pending.finish
+        if isinstance(part.payload, LostItem):
+            error = error_of_item(part.payload, part.index, self._task_timeout)
+            finish(part.index, None, error)
+            self._source.drop(part.index, part.index + 1)
+            return
+        assert isinstance(part.payload, Answer)
+        batch, worker = part.payload.batch, part.payload.worker
+        values = unpack_all(batch, lambda i: f"the result of call {part.index - part.offset + i}")
+        for i, value in enumerate(values[part.offset : part.offset + part.count], part.index):
+            if type(value) is Failure:
+                finish(i, None, value.to_exception(i, worker))
+            else:
+                finish(i, value)
 
 
 class PendingCalls:
-    """The futures of calls without a result, by number."""
+    """The futures of calls without a result, by number.
 
-    def __init__(self, task_timeout: float | None) -> None:
-        self.task_timeout = task_timeout
-        self.forget: Callable[[int, int], None] = lambda start, stop: None
-        self.broken: BaseException | None = None  # why no further call can be run
+    Attributes:
+        broken: Why no further call can be run; None if it can.
+    """
+
+    def __init__(self) -> None:
+        self.broken: BaseException | None = None
         self._futures: dict[int, Future[Any]] = {}
         self._begun: dict[int, bool] = {}  # what begin() said; a call may be sent again
 
     def add(self, index: int, future: Future[Any]) -> None:
+        """Keep the future of a call."""
         self._futures[index] = future
 
     def begin(self, index: int) -> bool:
@@ -123,10 +189,12 @@ class PendingCalls:
             pass
 
     def cancel_waiting(self) -> None:
+        """Cancel the calls that have not begun."""
         for future in list(self._futures.values()):
             future.cancel()
 
     def fail_all(self, error: BaseException) -> None:
+        """Settle all calls, and refuse further ones."""
         self.broken = error
         for index in list(self._futures):
             self.begin(index)
@@ -134,7 +202,11 @@ class PendingCalls:
 
 
 class CallFuture(Future[Any]):
-    """A future whose callbacks run in the executor's thread, never in the driver's."""
+    """A future whose callbacks never run in the driver's thread.
+
+    Args:
+        outcomes: What the job's thread does.
+    """
 
     def __init__(self, outcomes: _Outcomes) -> None:
         super().__init__()
@@ -148,91 +220,26 @@ class CallFuture(Future[Any]):
 def _call_back(
     fn: Callable[[Future[Any]], object], outcomes: _Outcomes, future: Future[Any]
 ) -> None:
-    """Tell who waits for a future; later, in the executor's thread, if this is the driver's."""
+    """Call back; later, in the job's thread, if this is the driver's."""
     if is_driver_thread():
         outcomes.put(partial(_call_back, fn, outcomes, future))
         return
     try:
         fn(future)
     except BaseException:  # user code; SystemExit, too, must not end a thread of ours
-        if threading.current_thread() not in _collectors:
+        if threading.current_thread() not in _unfinished:
             raise  # in the thread of whoever has cancelled it, or has come late
         log.exception("exception calling callback for %r", future)
 
 
-def _sink(calls: PendingCalls, outcomes: _Outcomes) -> Callable[[Outcome], None]:
-    """Return what the driver calls with outcomes.
-
-    Plain values are settled at once, which saves a change of threads: unpacking them
-    runs no user code. Everything else is the executor's thread's.
-    """
-
-    def receive(outcome: Outcome) -> None:
-        if isinstance(outcome, Deliver):
-            answer = outcome.payload
-            if isinstance(answer, Answer) and answer.batch.kind == WHOLE:
-                _settle(outcome, calls)
-                return
-        outcomes.put(outcome)
-
-    return receive
-
-
-def _collect(outcomes: _Outcomes, calls: PendingCalls) -> None:
-    """Settle futures until the job is over."""
-    try:
-        while _settle_next(outcomes.get(), calls):
-            pass
-    except BaseException as error:  # nobody shall wait for a thread that is gone
-        log.exception("the thread of an executor has failed")
-        calls.fail_all(InternalError(f"the thread of an executor has failed: {error!r}"))
-    finally:
-        _collectors.pop(threading.current_thread(), None)
-
-
-def _settle_next(outcome: Outcome | partial[None], calls: PendingCalls) -> bool:
-    """Settle what an outcome is about; return whether more will come."""
-    match outcome:
-        case partial():
-            outcome()
-        case Deliver():
-            _settle(outcome, calls)
-        case FinishJob():
-            return False
-        case FailJob():
-            calls.fail_all(error_of_job(outcome, None))
-            return False
-        case Broken(error=error):
-            calls.fail_all(error)
-            return False
-    return True
-
-
-def _settle(part: Deliver, calls: PendingCalls) -> None:
-    if isinstance(part.payload, LostItem):
-        error = error_of_item(part.payload, part.index, calls.task_timeout)
-        calls.finish(part.index, None, error)
-        calls.forget(part.index, part.index + 1)
-        return
-    assert isinstance(part.payload, Answer)
-    batch, worker = part.payload.batch, part.payload.worker
-    values = unpack_all(batch, lambda i: f"the result of call {part.index - part.offset + i}")
-    for i, value in enumerate(values[part.offset : part.offset + part.count]):
-        if type(value) is Failure:
-            index = part.index + i
-            calls.finish(index, None, value.to_exception(index, worker))
-        else:
-            calls.finish(part.index + i, value)
-
-
-# Collectors at work and their jobs: pending futures are finished also when the executor
-# itself has been forgotten.
-_collectors: dict[threading.Thread, JobHandle] = {}
+# Jobs by their threads: pending futures are finished also when the executor itself has been
+# forgotten.
+_unfinished: dict[threading.Thread, CallJob] = {}
 _process_ends = False
 
 
 def is_process_ending() -> bool:
-    """Whether no further call can be run: what is pending is being finished."""
+    """Whether the process ends: what is pending is finished, and no further call is run."""
     return _process_ends
 
 
@@ -240,12 +247,12 @@ def _finish_all() -> None:
     """At the end of the process: finish what is pending, before the driver stops."""
     global _process_ends
     _process_ends = True
-    for collector, job in list(_collectors.items()):
+    for thread, job in list(_unfinished.items()):
         job.end()
-        collector.join()
+        thread.join()
 
 
 finish_first(_finish_all)
 if hasattr(os, "register_at_fork"):
     # In a forked child no executor of the parent's is ours.
-    os.register_at_fork(after_in_child=_collectors.clear)
+    os.register_at_fork(after_in_child=_unfinished.clear)

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from seppo.core.events import Policy
 from seppo.errors import NameServerError, NoWorkersError, SerializationError
-from seppo.interfaces.calls import CallFuture, CallJob, is_process_ending
+from seppo.interfaces.calls import CallJob, is_process_ending
 from seppo.interfaces.drivers import driver_for
 from seppo.interfaces.options import count_of, seconds_of
 from seppo.place import is_nested
@@ -76,24 +76,24 @@ class Executor(StandardExecutor):
         if driver is None:
             raise NoWorkersError(f"no worker of group {settings.group!r} is registered")
         self._driver, self._policy = driver, policy
-        self._lock = threading.Lock()  # guards the numbering of calls, the lines, the shutdown
+        self._lock = threading.Lock()  # guards the numbering of calls, the jobs, the shutdown
         self._is_shut_down = False
-        self._line = self._open_line(None)  # for calls with the code as it is now
+        self._job = self._open_job(None)  # for calls with the code as it is now
         self._older: list[CallJob] = []  # with calls whose code has changed since
 
-    def _open_line(self, first: PackedCall | None) -> CallJob:
-        line = CallJob(self._driver, self._policy, first)
-        weakref.finalize(self, line.job.end).atexit = False
-        return line
+    def _open_job(self, first: PackedCall | None) -> CallJob:
+        job = CallJob(self._driver, self._policy, first)
+        weakref.finalize(self, job.end).atexit = False
+        return job
 
-    def _line_for(self, call: PackedCall) -> CallJob:
-        """Return where a call is to run: another one once code has changed. Under the lock."""
-        if not self._line.admits(call):
-            self._line.end()  # what is pending there runs with the code that it was made with
-            self._older = [line for line in self._older if line.collector.is_alive()]
-            self._older.append(self._line)
-            self._line = self._open_line(call)
-        return self._line
+    def _job_for(self, call: PackedCall) -> CallJob:
+        """Return where a call is to run: another job once code has changed. Under the lock."""
+        if not self._job.admits(call):
+            self._job.end()  # what is pending there runs with the code that it was made with
+            self._older = [job for job in self._older if job.thread.is_alive()]
+            self._older.append(self._job)
+            self._job = self._open_job(call)
+        return self._job
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Return the future of one call; its arguments are packed now.
@@ -103,29 +103,24 @@ class Executor(StandardExecutor):
         Raises:
             RuntimeError: If the executor is shut down or the process ends.
         """
-        if not self._line.job.is_of_this_process:  # before the lock, which the fork may have caught
+        if not self._job.is_of_this_process:  # before the lock, which the fork may have caught
             raise RuntimeError("this executor belongs to the process that made it, not to a fork")
         self._check_open()
         try:
             call = PackedCall.of(fn, args, kwargs)  # user code, which may submit: without the lock
         except SerializationError as error:
-            return self._unsent(error)
+            return _failed(error)
         except Exception as problem:
             reason = f"{type(problem).__name__}: {problem}"
             unsent = SerializationError(f"an argument of the call {fn!r}", reason)
             unsent.__cause__ = problem
-            return self._unsent(unsent)
+            return _failed(unsent)
         with self._lock:
             self._check_open()
-            line = self._line_for(call)
-            future = line.add(call)
-        if line.calls.broken is not None:  # between the check and now
-            line.calls.fail_all(line.calls.broken)
-        return future
-
-    def _unsent(self, error: SerializationError) -> Future[Any]:
-        future = CallFuture(self._line.outcomes)
-        future.set_exception(error)
+            job = self._job_for(call)
+            future = job.add(call)
+        if job.pending.broken is not None:  # between the check and now
+            job.pending.fail_all(job.pending.broken)
         return future
 
     def map(
@@ -154,24 +149,31 @@ class Executor(StandardExecutor):
             wait: Return only when all pending futures are done.
             cancel_futures: Cancel those that have not begun.
         """
-        if not self._line.job.is_of_this_process:
+        if not self._job.is_of_this_process:
             return
         with self._lock:
             self._is_shut_down = True
-            lines = [*self._older, self._line]
-            for line in lines:
-                line.end()
+            jobs = [*self._older, self._job]
+            for job in jobs:
+                job.end()
         if cancel_futures:
-            for line in lines:
-                line.calls.cancel_waiting()
-        for line in lines if wait else ():
-            if line.collector is not threading.current_thread():
-                line.collector.join()
+            for job in jobs:
+                job.pending.cancel_waiting()
+        for job in jobs if wait else ():
+            if job.thread is not threading.current_thread():
+                job.thread.join()
 
     def _check_open(self) -> None:
         if self._is_shut_down:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if is_process_ending():
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-        if self._line.calls.broken is not None:
-            raise self._line.calls.broken
+        if self._job.pending.broken is not None:
+            raise self._job.pending.broken
+
+
+def _failed(error: SerializationError) -> Future[Any]:
+    """Return the future of a call that cannot be sent."""
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
