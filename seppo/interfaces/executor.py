@@ -9,11 +9,10 @@ from concurrent.futures import Executor as StandardExecutor
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
-from seppo.core.events import Policy
 from seppo.errors import NameServerError, NoWorkersError, SerializationError
 from seppo.interfaces.calls import CallJob, is_process_ending
 from seppo.interfaces.drivers import driver_for
-from seppo.interfaces.options import count_of, seconds_of
+from seppo.interfaces.options import MapOptions
 from seppo.place import is_nested
 from seppo.settings import Settings
 from seppo.values.source import PackedCall
@@ -60,13 +59,13 @@ class Executor(StandardExecutor):
                 "inside a worker, seppo.Executor needs another group: workers that wait "
                 "for each other would wait for ever"
             )
-        policy = Policy(
+        options = MapOptions(
             ordered=False,
-            max_workers=max_workers,
-            retries_on_loss=count_of("retries_on_loss", retries_on_loss),
-            taken_on_delivery=True,
-            duplicate=bool(duplicate),
-            task_timeout=seconds_of("task_timeout", task_timeout),
+            retries_on_loss=retries_on_loss,
+            duplicate=duplicate,
+            task_timeout=task_timeout,
+            group=group,
+            fallback="error",
         )
         settings = Settings.load(group=group)
         try:
@@ -75,7 +74,8 @@ class Executor(StandardExecutor):
             raise NoWorkersError(str(error)) from error
         if driver is None:
             raise NoWorkersError(f"no worker of group {settings.group!r} is registered")
-        self._driver, self._policy = driver, policy
+        self._driver = driver
+        self._policy = options.policy(max_workers=max_workers, taken_on_delivery=True)
         self._lock = threading.Lock()  # guards the numbering of calls, the jobs, the shutdown
         self._is_shut_down = False
         self._job = self._open_job(None)  # for calls with the code as it is now

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
-from seppo.core.events import Policy
 from seppo.driver import Driver, JobHandle
 from seppo.errors import NameServerError, NoWorkersError
 from seppo.interfaces.caller import level_of_caller
@@ -16,7 +14,7 @@ from seppo.interfaces.here import Deadline
 from seppo.interfaces.inputs import Reader, growth_of, length_of
 from seppo.interfaces.iterator import ParallelMap
 from seppo.interfaces.mailbox import Mailbox
-from seppo.interfaces.options import MapOptions, Progress, setup_of
+from seppo.interfaces.options import MapOptions, Progress
 from seppo.interfaces.progress import meter_for
 from seppo.interfaces.results import MapResults
 from seppo.interfaces.serial import SerialMap
@@ -126,22 +124,7 @@ def map_parallel(
     >>> list(map_parallel_serial(pow, [2, 3], [5, 2]))
     [32, 9]
     """
-    options = MapOptions.checked(
-        chunksize=chunksize,
-        buffersize=buffersize,
-        ordered=ordered,
-        return_exceptions=return_exceptions,
-        retries=retries,
-        retries_on_loss=retries_on_loss,
-        duplicate=duplicate,
-        timeout=timeout,
-        task_timeout=task_timeout,
-        progress=progress,
-        group=group,
-        fallback=fallback,
-    )
-    setup = setup_of(depends, initializer, initargs, finalizer, env)
-    options = replace(options, setup=setup)
+    options = MapOptions.of(locals())
     _check(func, iterables)
     if is_nested(group):
         return SerialMap.over(func, iterables, options)
@@ -182,22 +165,7 @@ def map_parallel_serial(
     >>> list(map_parallel_serial(abs, [-1, 2]))
     [1, 2]
     """
-    options = MapOptions.checked(
-        chunksize=chunksize,
-        buffersize=buffersize,
-        ordered=ordered,
-        return_exceptions=return_exceptions,
-        retries=retries,
-        retries_on_loss=retries_on_loss,
-        duplicate=duplicate,
-        timeout=timeout,
-        task_timeout=task_timeout,
-        progress=progress,
-        group=group,
-        fallback=fallback,
-    )
-    setup = setup_of(depends, initializer, initargs, finalizer, env)
-    options = replace(options, setup=setup)
+    options = MapOptions.of(locals())
     _check(func, iterables)
     return SerialMap.over(func, iterables, options)
 
@@ -246,23 +214,15 @@ def _start(
     options: MapOptions,
 ) -> ParallelMap[R]:
     deadline = Deadline(options.timeout)
-    func = retrying(func, options.retries)
+    func = retrying(func, options.retry)
     function = pack_function(func, options.setup)
     mailbox = Mailbox()
     length = length_of(iterables)
     lies_there = length is not None and all(map(is_sliceable, iterables))
-    policy = Policy(
-        chunksize=options.chunksize,
-        ordered=options.ordered,
-        max_ahead=options.buffersize or Policy.max_ahead,
+    policy = options.policy(
         max_ahead_bytes=settings.lookahead_bytes,
         keeps_input=lies_there,
-        retries_on_loss=options.retries_on_loss,
         likeness=function.digest,
-        duplicate=options.duplicate,
-        task_timeout=options.task_timeout,
-        timeout=options.timeout,
-        finishes_here=options.fallback == "serial",
     )
     rows: Iterator[tuple[Any, ...]] | None = None
     grown: Callable[[], int] | None = None

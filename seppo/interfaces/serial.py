@@ -40,7 +40,7 @@ class SerialMap(map, Generic[R]):  # type: ignore[type-arg]
                 nothing interrupts.
         """
         length = length_of(iterables)
-        func = retrying(func, options.retries)
+        func = retrying(func, options.retry)
         made: SerialMap[R]
         if any((options.return_exceptions, options.progress, options.timeout, options.setup)):
             rows = zip(*iterables, strict=False)
