@@ -9,7 +9,7 @@ from contextlib import suppress
 from operator import itemgetter
 from typing import TypeVar
 
-from seppo.interfaces.caller import level_of_caller
+from seppo.place import level_of_caller
 from seppo.shipping.bundle import Bundle
 
 T = TypeVar("T")

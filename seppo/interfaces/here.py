@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from seppo.core.commands import RunHere
-from seppo.interfaces.caller import level_of_caller
 from seppo.interfaces.parts import LoopEnd
+from seppo.place import level_of_caller
 from seppo.shipping.data import provide_here
 from seppo.values.outcome import Failure
 from seppo.values.setup import Setup, Surroundings

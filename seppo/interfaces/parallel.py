@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from seppo.driver import Driver, JobHandle
 from seppo.errors import NameServerError, NoWorkersError
-from seppo.interfaces.caller import level_of_caller
 from seppo.interfaces.drivers import driver_for
 from seppo.interfaces.here import Deadline
 from seppo.interfaces.inputs import Reader, growth_of, length_of
@@ -18,7 +17,7 @@ from seppo.interfaces.options import MapOptions, Progress
 from seppo.interfaces.progress import meter_for
 from seppo.interfaces.results import MapResults
 from seppo.interfaces.serial import SerialMap
-from seppo.place import is_nested
+from seppo.place import is_nested, level_of_caller
 from seppo.settings import Settings
 from seppo.values.function import pack_function
 from seppo.values.retry import Retry, retrying

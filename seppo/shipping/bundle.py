@@ -28,6 +28,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from types import FunctionType
 
+from seppo.place import level_of_caller
 from seppo.shipping.capture import Captured, capture, take_warnings
 from seppo.shipping.manifest import DataEntry, Manifest, ModuleEntry
 from seppo.shipping.origin import distribution_of, facts_of, find_quietly, is_standard
@@ -158,7 +159,7 @@ def _told(known: _Closure, runs: Callable[[], Iterable[FunctionType]]) -> Bundle
         texts += _lost(known, runs)
         known.look_at = began + (time.thread_time() - spent) / LOOK_SHARE
     for text in texts:
-        warnings.warn(text, RuntimeWarning, stacklevel=_caller_level())
+        warnings.warn(text, RuntimeWarning, stacklevel=level_of_caller())
     return known.bundle
 
 
@@ -172,19 +173,6 @@ def _lost(known: _Closure, runs: Callable[[], Iterable[FunctionType]]) -> Iterat
                 f"{name} was set after the import, and does not travel: {why}; set it on the "
                 "workers with initializer=, or pass it to the function"
             )
-
-
-def _caller_level() -> int:
-    """Return the ``stacklevel`` of the first frame that is not seppo's."""
-    level = 2
-    while True:
-        try:
-            frame = sys._getframe(level)
-        except ValueError:
-            return 2
-        if not str(frame.f_globals.get("__name__", "")).startswith("seppo."):
-            return level
-        level += 1
 
 
 def modules_state() -> tuple[int, str]:
