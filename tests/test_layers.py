@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 RANKS = {
     "errors": 0,
     "version": 0,
+    "forks": 0,
     "settings": 1,
     "place": 1,
     "core": 1,

@@ -8,7 +8,6 @@ waits for a future is only told. Callbacks are user code, and are left to the jo
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -21,6 +20,7 @@ from seppo.core.events import Policy
 from seppo.driver import Broken, Driver, Outcome, is_driver_thread
 from seppo.engines.base import Answer
 from seppo.errors import InternalError
+from seppo.forks import in_children
 from seppo.interfaces.drivers import finish_first
 from seppo.interfaces.lost import error_of_item, error_of_job
 from seppo.values.batch import WHOLE, unpack_all
@@ -253,6 +253,4 @@ def _finish_all() -> None:
 
 
 finish_first(_finish_all)
-if hasattr(os, "register_at_fork"):
-    # In a forked child no executor of the parent's is ours.
-    os.register_at_fork(after_in_child=_unfinished.clear)
+in_children(_unfinished.clear)  # no executor of the parent's is theirs

@@ -7,17 +7,18 @@ are stopped. A process forked from this one has none, and starts its own.
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 import threading
 from collections.abc import Callable
 
 from seppo.driver import Driver
 from seppo.engines.table import engine_for
+from seppo.forks import in_children, renew_in_children
 from seppo.settings import Settings
 
 _drivers: dict[Settings, Driver] = {}
 _lock = threading.Lock()
+renew_in_children(globals(), "_lock", threading.Lock)
 _process_ends = False  # then a new thread might never begin to run
 
 
@@ -56,8 +57,6 @@ def _stop_drivers() -> None:
 
 def _forget_drivers() -> None:
     """In a forked child: threads are gone, sockets are the parent's."""
-    global _lock
-    _lock = threading.Lock()
     for driver in _drivers.values():
         driver.engine.abandon()
     _drivers.clear()
@@ -69,5 +68,4 @@ def finish_first(finish: Callable[[], object]) -> None:
 
 
 atexit.register(_stop_drivers)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_drivers)
+in_children(_forget_drivers)

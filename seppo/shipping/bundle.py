@@ -15,7 +15,6 @@ names. What is imported inside functions travels, too, loaded or not.
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 import threading
@@ -28,6 +27,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from types import FunctionType
 
+from seppo.forks import renew_in_children
 from seppo.place import level_of_caller
 from seppo.shipping.capture import Captured, capture, take_warnings
 from seppo.shipping.manifest import DataEntry, Manifest, ModuleEntry
@@ -88,6 +88,7 @@ class _Closure:
 _said: set[str] = set()  # what was set and does not travel, and the caller was told of
 _closures: dict[frozenset[str], _Closure] = {}
 _lock = threading.RLock()
+renew_in_children(globals(), "_lock", threading.RLock)
 _NOTHING = Bundle()
 
 
@@ -339,12 +340,3 @@ def _version(distribution: str) -> str:
         return version(distribution)
     except PackageNotFoundError:
         return ""
-
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)  # another thread may have held it
