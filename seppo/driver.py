@@ -1,4 +1,4 @@
-"""One thread that owns one engine and the schedulers of its worlds: events in, commands out.
+"""The driver: one thread that owns an engine and the schedulers of its worlds.
 
     any thread                         driver thread
     ----------                         -------------
@@ -63,9 +63,9 @@ class JobHandle:
     """A job, as seen from the thread of its caller.
 
     The counters only grow, and each has one writer: ``offered`` and ``taken`` the
-    caller, ``window`` and ``completed`` the driver. The caller may set ``offered``,
-    ``taken`` and ``ended`` himself, in one step with something of his own, and ``tell``
-    afterwards; before he waits, he makes sure by ``remind``.
+    caller, ``window`` and ``completed`` the driver. The caller may assign ``offered``,
+    ``taken`` and ``ended`` in one statement with state of its own, which Ctrl-C cannot tear
+    apart; it calls ``tell`` afterwards, and ``remind`` before it waits.
 
     Attributes:
         offered: Items offered so far.
@@ -91,8 +91,8 @@ class JobHandle:
         self._driver = driver
         self._pid = os.getpid()
         self._closed = False
-        self._is_posted = False  # whether it lies in the driver's inbox, or is about to
-        self._is_sure = False  # that it does, if it is posted; else Ctrl-C came in between
+        self._is_posted = False  # whether it is in the driver's inbox, or about to be
+        self._is_sure = False  # that it is, if it is posted; else Ctrl-C may have come in between
         self._seen_offered = self._seen_taken = 0
         self._seen_ended = False
 
@@ -136,8 +136,8 @@ class JobHandle:
     def remind(self) -> None:
         """Have the driver look, if there is anything that it has not seen.
 
-        Ctrl-C may come between a change and its telling, or in the middle of that: whoever
-        is about to wait for the driver calls this.
+        Ctrl-C may come between a change and ``tell``, or in the middle of that: call this
+        before waiting for the driver.
         """
         if self._is_posted and self._is_sure:
             return
@@ -211,7 +211,7 @@ class Driver:
             self._wake()
             if self.broken is not None:
                 sink(Broken(self.broken))
-        except BaseException:  # Ctrl-C: nobody will ever hold the job, nor end it
+        except BaseException:  # Ctrl-C: no caller holds the job, or can end it
             job.close()
             raise
         return job
@@ -250,7 +250,7 @@ class Driver:
             # a word upon SystemExit, as it would have done inside builtin map.
             self._end(SystemExit("the process is ending, and its maps with it"))
             self.engine.close()
-        except BaseException as error:  # callers must not wait for a thread that is gone
+        except BaseException as error:  # callers must not wait for a dead thread
             log.exception("the driver has failed")
             self._end(InternalError(f"the driver has failed: {error!r}"))
 

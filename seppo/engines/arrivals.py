@@ -86,7 +86,7 @@ class Arrivals:
         Raises:
             NameServerError: If the name server cannot be asked.
             ProtocolError: If there are hosts, but none that can work for us.
-            SecurityError: If there are hosts, but they do not hold our key.
+            SecurityError: If there are hosts, but none can prove that it has our key.
         """
         if self.n_hosts > 0:
             return True

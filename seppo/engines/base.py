@@ -1,8 +1,8 @@
-"""What every engine can do."""
+"""The protocol of engines: commands are carried out, events are told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,6 @@ from seppo.values.source import ItemSource
 from seppo.wire.packed import Batch
 
 Order = SendChunk | RecallChunk | CancelAttempt | KillWorker
-SourceOf = Callable[[int], ItemSource | None]
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,13 @@ class Engine(Protocol):
     def find(self) -> bool:
         """Return whether there are workers; look for some if none are known. From any thread.
 
-        Takes milliseconds, also when nobody is there; at most ``connect_timeout`` when what
+        Takes milliseconds, also when there are none; at most ``connect_timeout`` when what
         is registered does not answer, and as much for the name server itself.
 
         Raises:
             NameServerError: If the name server must be asked, and cannot be.
             ProtocolError: If there are workers, but none that can work for us.
-            SecurityError: If there are workers, but they do not hold our key.
+            SecurityError: If there are workers, but none can prove that it has our key.
         """
 
     def open_job(self, job: int, source: ItemSource) -> int:

@@ -12,8 +12,8 @@
          <----------------------- Draining
     Kill ----------------->
 
-A supervisor answers at once whatever its processes do. So its silence means that machine or
-link are gone, and when this connection ends, however it ends, the host is lost, and its
+A supervisor answers at once whatever its processes do. So its silence means that the machine
+or the link is down. When this connection ends, however it ends, the host is lost, and its
 processes with it: the supervisor does not keep them for a client that it cannot hear.
 Discovery may find the host again later, and then it is a new one.
 
@@ -59,7 +59,7 @@ STUCK = 2.5  # seconds until a cancelled item that still runs costs its process 
 
 @dataclass(frozen=True)
 class HostLost:
-    """A host is gone, and these workers with it."""
+    """A host is lost, and these workers with it."""
 
     host: str
     workers: tuple[str, ...]
@@ -118,7 +118,7 @@ class Hosts:
     Args:
         settings: Time limits.
         selector: The engine's; a host's key there has its ``Host`` as data.
-        client: Who we are, in words, for those who ask who uses a host.
+        client: A text for people that says who we are; ``seppo status`` shows it.
     """
 
     def __init__(self, settings: Settings, selector: selectors.BaseSelector, client: str) -> None:
@@ -223,7 +223,7 @@ class Hosts:
             self._share_out(world)
 
     def forget(self, name: str) -> None:
-        """Forget a process that has ended, or that nobody will hear of again."""
+        """Forget a process that has ended, or of which nothing more will be heard."""
         host = self._host_of.pop(name, None)
         if host is not None:
             host.counts[host.held.pop(name)] -= 1

@@ -161,7 +161,7 @@ class LeasedWorkers:
                 self._send(worker, Cancel(attempt))
                 self._hosts.cancelled(worker.name, attempt, time.monotonic())
             case KillWorker(attempt=attempt):
-                if not worker.peer.unsent:  # else it is we who are busy with it
+                if not worker.peer.unsent:  # else it may be waiting for us
                     self._hosts.kill(worker.name, attempt, only_frozen=True)
 
     def _send_chunk(self, worker: LeasedWorker, order: SendChunk, source: ItemSource) -> None:
@@ -282,7 +282,7 @@ class LeasedWorkers:
             self._conclude(loss)
 
     def world_over(self, world: int) -> None:
-        """Let go of the workers of a world that nobody will come back to."""
+        """Let go of the workers of a world that is over."""
         for worker in list(self._connected.values()):
             if worker.world == world:  # its process ends when we hang up
                 self._lose(worker, "its world is over", expects=False)

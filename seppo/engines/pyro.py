@@ -80,7 +80,7 @@ class PyroEngine:
     # --- the driver's thread: what is wanted
 
     def close_job(self, job: int) -> None:
-        """Forget a job: its functions, and that its world is needed."""
+        """Forget a job: its functions, and that it needs its world."""
         self._workers.job_over(job)
         self._worlds.close(job, time.monotonic())
 
@@ -180,7 +180,7 @@ class PyroEngine:
                 log.warning("waiting for workers: %s", reason)
 
     def _leave(self, world: int) -> None:
-        """Give back the workers of a world that nobody will come back to."""
+        """Give back the workers of a world that is over."""
         self._hosts.want(world, 0)
         self._demands.pop(world, None)
         self._idle_at.pop(world, None)

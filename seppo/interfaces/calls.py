@@ -105,7 +105,7 @@ class CallJob:
         try:
             while self._settle_next(self._outcomes.get()):
                 pass
-        except BaseException as error:  # nobody shall wait for a thread that is gone
+        except BaseException as error:  # callers must not wait for a dead thread
             log.exception("the thread of an executor has failed")
             problem = InternalError(f"the thread of an executor has failed: {error!r}")
             self.pending.fail_all(problem)
@@ -170,7 +170,7 @@ class PendingCalls:
         if index not in self._begun:
             try:
                 self._begun[index] = future.set_running_or_notify_cancel()
-            except Exception:  # somebody has settled it who should not
+            except Exception:  # user code has settled it
                 self._begun[index] = False
         return self._begun[index]
 
@@ -185,7 +185,7 @@ class PendingCalls:
                 future.set_exception(error)
             else:
                 future.set_result(value)
-        except InvalidStateError:  # somebody has settled it who should not
+        except InvalidStateError:  # user code has settled it
             pass
 
     def cancel_waiting(self) -> None:
@@ -226,9 +226,9 @@ def _call_back(
         return
     try:
         fn(future)
-    except BaseException:  # user code; SystemExit, too, must not end a thread of ours
+    except BaseException:  # user code; SystemExit, too, must not end a job's thread
         if threading.current_thread() not in _unfinished:
-            raise  # in the thread of whoever has cancelled it, or has come late
+            raise  # in a thread of the user's, which cancelled it or added a callback late
         log.exception("exception calling callback for %r", future)
 
 

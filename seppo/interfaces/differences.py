@@ -1,4 +1,4 @@
-"""Telling the caller, once, what is not the same on the workers."""
+"""Warnings about versions that differ between the caller and the workers, once each."""
 
 from __future__ import annotations
 

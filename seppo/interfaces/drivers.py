@@ -28,7 +28,7 @@ def driver_for(settings: Settings) -> Driver | None:
     Raises:
         NameServerError: If no worker is known yet and the name server cannot be asked.
         ProtocolError: If there are workers, but none that can work for us.
-        SecurityError: If there are workers, but they do not hold our key.
+        SecurityError: If there are workers, but none can prove that it has our key.
     """
     if _process_ends or sys.is_finalizing():
         return None

@@ -103,7 +103,7 @@ class Executor(StandardExecutor):
         Raises:
             RuntimeError: If the executor is shut down or the process ends.
         """
-        if not self._job.is_of_this_process:  # before the lock, which the fork may have caught
+        if not self._job.is_of_this_process:  # without the lock: it may be held for ever in a fork
             raise RuntimeError("this executor belongs to the process that made it, not to a fork")
         self._check_open()
         try:

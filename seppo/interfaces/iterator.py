@@ -5,9 +5,9 @@ there is one object with one position, however it is iterated over.
 
 A chain is over for good as soon as its source raises anything, and Ctrl-C may be raised at
 the entry of every function of Python's. So the source is made of C code alone, which
-never raises. It gives the part that lies ready, or else a *door*: an iterator without
+never raises. It gives the part that is ready, or else a *door*: an iterator without
 values, which calls ``MapResults.open_next`` before it says so. What that raises passes
-through the chain, which knocks at the same door again afterwards::
+through the chain, which asks the same door again afterwards::
 
     chain <-- source: ready.pop("part", door)     END ends it
     door  --> MapResults.open_next: waits for results, puts the next part into ``ready``

@@ -1,4 +1,4 @@
-"""What the iterators over the results of a map have in common, besides being iterators."""
+"""Methods that the iterators over the results of a map share."""
 
 from __future__ import annotations
 

@@ -26,7 +26,8 @@ class MapOptions:
 
     Attributes:
         retry: What ``retries`` means.
-        setup: What is to be there and to be done around the map; None for nothing.
+        setup: What ``depends``, ``initializer``, ``finalizer`` and ``env`` ask for; None for
+            nothing.
 
     Raises:
         ConfigurationError: If a value makes no sense (it is also a ``ValueError``).
@@ -146,7 +147,7 @@ def _setup_of(
     finalizer: Callable[[], object] | None,
     env: Mapping[str, str] | None,
 ) -> Setup | None:
-    """Return what is to be there and to be done around a map; None for nothing."""
+    """Return what the five ask for, checked; None for nothing."""
     for name, value in (("initializer", initializer), ("finalizer", finalizer)):
         if value is not None and not callable(value):
             raise TypeError(f"{name} must be callable, not {value!r}")

@@ -1,4 +1,4 @@
-"""``map_parallel``: arguments to a job, a job to the driver, and an iterator back."""
+"""``map_parallel``: its arguments become a job of the driver, and an iterator comes back."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def map_parallel(
             again for another map with the same function and initializer, unless there
             is a ``finalizer``.
         initargs: The arguments of ``initializer``.
-        finalizer: Called on each of these workers when the map is over, in whatever way.
+        finalizer: Called on each of these workers when the map is over, however it ends.
         env: Environment variables to set on the workers, before anything of yours is imported
             there. All others are those that the worker was started with.
 
@@ -217,16 +217,16 @@ def _start(
     function = pack_function(func, options.setup)
     mailbox = Mailbox()
     length = length_of(iterables)
-    lies_there = length is not None and all(map(is_sliceable, iterables))
+    in_memory = length is not None and all(map(is_sliceable, iterables))
     policy = options.policy(
         max_ahead_bytes=settings.lookahead_bytes,
-        keeps_input=lies_there,
+        keeps_input=in_memory,
         likeness=function.digest,
     )
     rows: Iterator[tuple[Any, ...]] | None = None
     grown: Callable[[], int] | None = None
     source: ItemSource
-    if length is not None and lies_there:
+    if length is not None and in_memory:
         source, grown = SequenceSource(function, iterables), growth_of(iterables, length)
     else:
         rows = zip(*iterables, strict=False)  # raises here what is not iterable, like map()
@@ -248,7 +248,7 @@ def _start(
             job.offered, job.ended = length, True
             job.tell()
         return made
-    except BaseException:  # Ctrl-C, or a meter: nobody is given the map, nor can close it
+    except BaseException:  # Ctrl-C, or a meter: no caller holds the map, or can close it
         if job is not None:
             job.close()
         if meter is not None:

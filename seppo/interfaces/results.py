@@ -1,4 +1,4 @@
-"""What becomes of a map, in the caller's thread: outcomes are made into results.
+"""The results of a map, in the caller's thread: made from what the driver says.
 
 Results come in parts, one for each piece of a chunk; a part is unpacked when its first
 result is wanted. ``open_next`` puts the part to take results from into ``ready``, where
@@ -53,7 +53,7 @@ class MapResults(Generic[R]):
 
     Attributes:
         length: As above.
-        ready: The part to take results from, or ``END``, until somebody takes it.
+        ready: The part to take results from, or ``END``, until it is taken.
         resume: Called when a loop ends, but not the map: an item raised ``StopIteration``.
     """
 
@@ -87,7 +87,7 @@ class MapResults(Generic[R]):
         self._is_last = False  # nothing is to come after ``_part``
         self._problem: BaseException | None = None  # what ends the map, to be raised once
         self._is_closed = False
-        self._is_let_go = False  # all that is to be done when it is closed has been done
+        self._is_let_go = False  # whether closing it has been completed
         self._is_cancelled = False
         job.is_watched = reader is not None or meter is not None
 

@@ -1,4 +1,4 @@
-"""The same iterator without any worker: builtin ``map`` in this process."""
+"""``SerialMap``: the same results without any worker, by builtin ``map`` in this process."""
 
 from __future__ import annotations
 
