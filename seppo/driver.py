@@ -1,4 +1,4 @@
-"""One thread that owns one engine and the schedulers of its worlds: events in, commands out.
+"""The driver: one thread that owns an engine and the schedulers of its worlds.
 
     any thread                         driver thread
     ----------                         -------------
@@ -7,18 +7,14 @@
                                        Engine.wait <-- Engine.execute <+
 
 Jobs of different worlds never share a worker: each world has a scheduler of its own, which
-the engine's events name by the world's number. A driver is started at the first call for a
-group and kept, with its connections, so that the next map finds them. A process forked from
-this one starts afresh.
+the engine's events name by the world's number.
 """
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import logging
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -37,16 +33,13 @@ from seppo.core.events import (
 )
 from seppo.core.scheduler import Scheduler
 from seppo.engines.base import Engine, Told, WorldOver
-from seppo.engines.pyro import PyroEngine
-from seppo.errors import InternalError, ProtocolError, SecurityError, SeppoError
+from seppo.errors import InternalError
 from seppo.place import enter_worker_thread
-from seppo.settings import Settings
 from seppo.values.function import PackedFunction
 from seppo.values.source import ItemSource
 
 log = logging.getLogger(__name__)
 
-TOLD = 3  # refusals that an error tells; with a thousand workers they are all alike
 FAREWELL = 1.0  # seconds that the end of the process waits for the driver to let go
 
 _job_numbers = itertools.count(1)
@@ -70,9 +63,9 @@ class JobHandle:
     """A job, as seen from the thread of its caller.
 
     The counters only grow, and each has one writer: ``offered`` and ``taken`` the
-    caller, ``window`` and ``completed`` the driver. The caller may set ``offered``,
-    ``taken`` and ``ended`` himself, in one step with something of his own, and ``tell``
-    afterwards; before he waits, he makes sure by ``remind``.
+    caller, ``window`` and ``completed`` the driver. The caller may assign ``offered``,
+    ``taken`` and ``ended`` in one statement with state of its own, which Ctrl-C cannot tear
+    apart; it calls ``tell`` afterwards, and ``remind`` before it waits.
 
     Attributes:
         offered: Items offered so far.
@@ -98,8 +91,8 @@ class JobHandle:
         self._driver = driver
         self._pid = os.getpid()
         self._closed = False
-        self._is_posted = False  # whether it lies in the driver's inbox, or is about to
-        self._is_sure = False  # that it does, if it is posted; else Ctrl-C came in between
+        self._is_posted = False  # whether it is in the driver's inbox, or about to be
+        self._is_sure = False  # that it is, if it is posted; else Ctrl-C may have come in between
         self._seen_offered = self._seen_taken = 0
         self._seen_ended = False
 
@@ -143,8 +136,8 @@ class JobHandle:
     def remind(self) -> None:
         """Have the driver look, if there is anything that it has not seen.
 
-        Ctrl-C may come between a change and its telling, or in the middle of that: whoever
-        is about to wait for the driver calls this.
+        Ctrl-C may come between a change and ``tell``, or in the middle of that: call this
+        before waiting for the driver.
         """
         if self._is_posted and self._is_sure:
             return
@@ -218,7 +211,7 @@ class Driver:
             self._wake()
             if self.broken is not None:
                 sink(Broken(self.broken))
-        except BaseException:  # Ctrl-C: nobody will ever hold the job, nor end it
+        except BaseException:  # Ctrl-C: no caller holds the job, or can end it
             job.close()
             raise
         return job
@@ -257,7 +250,7 @@ class Driver:
             # a word upon SystemExit, as it would have done inside builtin map.
             self._end(SystemExit("the process is ending, and its maps with it"))
             self.engine.close()
-        except BaseException as error:  # callers must not wait for a thread that is gone
+        except BaseException as error:  # callers must not wait for a dead thread
             log.exception("the driver has failed")
             self._end(InternalError(f"the driver has failed: {error!r}"))
 
@@ -368,73 +361,3 @@ _THREAD = "seppo-driver"
 def is_driver_thread() -> bool:
     """Whether this code runs in a driver's thread, which must never wait."""
     return threading.current_thread().name == _THREAD
-
-
-# --- the drivers of this process
-
-_drivers: dict[Settings, tuple[Driver, PyroEngine]] = {}
-_lock = threading.Lock()
-_process_ends = False  # then a new thread might never begin to run
-
-
-def driver_for(settings: Settings) -> Driver | None:
-    """Return the driver for the workers that the settings name; None if there are none.
-
-    Takes milliseconds, also when nobody is there; at most ``connect_timeout`` when what
-    is registered does not answer, and as much for the name server itself.
-
-    Raises:
-        NameServerError: If there is no driver yet and the name server cannot be asked.
-        ProtocolError: If there are workers, but none that can work for us.
-        SecurityError: If there are workers, but they do not hold our key.
-    """
-    if _process_ends or sys.is_finalizing():
-        return None
-    with _lock:
-        driver, engine = _drivers.get(settings, (None, None))
-        if driver is None or engine is None or driver.broken is not None:
-            engine = PyroEngine(settings)
-            try:
-                driver = Driver(engine, settings.grace)
-            except RuntimeError:  # no thread starts any more: the main thread has ended
-                engine.abandon()
-                return None
-            _drivers[settings] = driver, engine
-    if engine.n_hosts == 0:
-        refusals = engine.discovery.look_once()
-        if engine.n_hosts == 0:
-            if refusals:
-                raise _refused(refusals)
-            return None
-    return driver
-
-
-def _refused(refusals: list[SeppoError]) -> SeppoError:
-    kind = SecurityError if any(isinstance(e, SecurityError) for e in refusals) else ProtocolError
-    more = len(refusals) - TOLD
-    told = [*map(str, refusals[:TOLD]), *([f"and {more} more"] if more > 0 else [])]
-    return kind("no worker can be used: " + "; ".join(told))
-
-
-def _stop_drivers() -> None:
-    global _process_ends
-    _process_ends = True
-    with _lock:
-        drivers = list(_drivers.values())
-        _drivers.clear()
-    for driver, _ in drivers:
-        driver.stop()
-
-
-def _forget_drivers() -> None:
-    """In a forked child: threads are gone, sockets are the parent's."""
-    global _lock
-    _lock = threading.Lock()
-    for _, engine in _drivers.values():
-        engine.abandon()
-    _drivers.clear()
-
-
-atexit.register(_stop_drivers)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_drivers)

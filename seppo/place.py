@@ -79,8 +79,33 @@ def machine_domain() -> str:
     tell.
     """
     try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            boot = file.read().strip()
-        return f"{boot}/{os.readlink('/proc/self/ns/mnt')}/{os.geteuid()}"
+        return f"{namespace_of('mnt')}/{os.geteuid()}"
     except OSError:
         return ""
+
+
+def namespace_of(kind: str) -> str:
+    """Return a text that is equal for processes of one kernel that share a namespace.
+
+    Args:
+        kind: What they share: "mnt" (mounts), "net" (network interfaces), "pid" (processes).
+
+    Raises:
+        OSError: Where nobody can tell, as on systems other than Linux.
+    """
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        boot = file.read().strip()
+    return f"{boot}/{os.readlink(f'/proc/self/ns/{kind}')}"
+
+
+def level_of_caller() -> int:
+    """Return the ``stacklevel`` for a warning that is to point at the caller's own line."""
+    level = 2
+    while True:
+        try:
+            frame = sys._getframe(level)
+        except ValueError:
+            return 2
+        if not str(frame.f_globals.get("__name__", "")).startswith("seppo."):
+            return level
+        level += 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from seppo.cli.security import add_key_file, with_key_file
 from seppo.errors import SecurityError
+from seppo.interfaces.columns import in_columns
 from seppo.pyro.nameserver import Entry, NameServer
 from seppo.pyro.proxy import call
 from seppo.settings import Settings
@@ -51,11 +51,11 @@ def execute(arguments: argparse.Namespace) -> int:
         others = f" of yours, and {n_foreign} with other keys" if n_foreign else ""
         print(f"no hosts{others} are registered at {where}; start some with 'seppo worker'")
         return 0
-    print(_table([COLUMNS, *([str(row[key]) for key in COLUMNS] for row in rows)]))
+    print(in_columns([COLUMNS, *([str(row[key]) for key in COLUMNS] for row in rows)]))
     held = [line for row in rows for line in _held(row)]
     if held:
         print()
-        print(_table([CLIENT_COLUMNS, *held]))
+        print(in_columns([CLIENT_COLUMNS, *held]))
     return 0
 
 
@@ -108,12 +108,3 @@ def _held(row: dict[str, Any]) -> list[list[str]]:
                  runs if process["busy"] else "-"]
             )  # fmt: skip
     return lines
-
-
-def _table(rows: Iterable[Iterable[str]]) -> str:
-    lines = [list(row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )

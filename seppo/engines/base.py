@@ -1,8 +1,8 @@
-"""What every engine can do."""
+"""The protocol of engines: commands are carried out, events are told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,6 @@ from seppo.values.source import ItemSource
 from seppo.wire.packed import Batch
 
 Order = SendChunk | RecallChunk | CancelAttempt | KillWorker
-SourceOf = Callable[[int], ItemSource | None]
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,27 @@ Told = tuple[int, Event | WorldOver]  # in which world something has happened, a
 
 
 class Engine(Protocol):
-    """Commands in, events out. One thread, the driver's, calls everything but ``wake``.
+    """Carries out commands and tells events.
+
+    Only the driver's thread calls what is not marked "from any thread".
 
     Attributes:
         n_places: Workers that one world may have, as far as is known; any thread reads it.
     """
 
     n_places: int
+
+    def find(self) -> bool:
+        """Return whether there are workers; look for some if none are known. From any thread.
+
+        Takes milliseconds, also when there are none; at most ``connect_timeout`` when what
+        is registered does not answer, and as much for the name server itself.
+
+        Raises:
+            NameServerError: If the name server must be asked, and cannot be.
+            ProtocolError: If there are workers, but none that can work for us.
+            SecurityError: If there are workers, but none can prove that it has our key.
+        """
 
     def open_job(self, job: int, source: ItemSource) -> int:
         """Return the number of the world that a job runs in: its workers serve no other.

@@ -1,4 +1,4 @@
-"""Threads that connect to others, so that nobody else has to wait for a peer."""
+"""A pool of threads that connect to peers, so that no other thread waits for one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-
-from seppo.engines.threads import start_thread
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -67,3 +66,17 @@ class Connectors:
                 task()
             except Exception:  # whatever a strange peer answers must not end the thread
                 log.exception("connecting")
+
+
+def start_thread(name: str, target: Callable[..., Any], *args: Any) -> bool:
+    """Start a thread that does not keep the process; return whether it has started.
+
+    It may not: from Python 3.12 on, no thread starts once the main thread has ended, while
+    others may still use what is connected; and the system may have none to give.
+    """
+    try:
+        threading.Thread(target=target, args=args, name=name, daemon=True).start()
+    except RuntimeError as error:
+        log.info("no thread %s: %s", name, error)
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""One book of functions: which jobs use them, who has which, and who waits for one.
+"""Bookkeeping of functions: which jobs use them, which workers have or await them.
 
 Each worker is sent a function once, and a big one travels once to all of a host.
 
@@ -12,11 +12,11 @@ Each worker is sent a function once, and a big one travels once to all of a host
 
 ``FunctionAt`` is only ever the answer to a ``NeedFunction``. A second question of the same
 worker (it could not map, or has forgotten) is answered with the function itself. When the
-first one is gone, or frozen, it is the next who asked that gets the function itself.
+first one is lost, or frozen, the next worker that asked gets the function itself.
 
 A function is kept as long as a job uses it. Of functions that no job uses, only the names of
 those who have them are kept, and not for ever: a worker that lacks one asks. Decides only:
-it returns messages, and whoever calls it sends them; the time arrives as ``now``.
+it returns messages, which its caller sends; the time arrives as ``now``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Share:
     owner: str  # who received it, or is to receive it
     location: str | None = None  # where others can map it, once it is there
     asking: list[str] = field(default_factory=list)  # workers that wait for the location
-    due: float = 0.0  # when to look at the owner, while somebody waits
+    due: float = 0.0  # when to look at the owner, while others wait
     unsent: int = -1  # bytes that were not sent to the owner when it was looked at
 
 
@@ -68,7 +68,7 @@ class Courier:
 
     def __init__(self) -> None:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()  # least recently used first
-        self._awaited: dict[tuple[bytes, str], _Share] = {}  # those that somebody waits for
+        self._awaited: dict[tuple[bytes, str], _Share] = {}  # those that workers wait for
 
     # --- functions on their way
 
@@ -143,7 +143,7 @@ class Courier:
         message = FunctionAt(digest, location) if location else function.message
         return [(name, message) for name in asking]
 
-    # --- owners that are frozen or gone
+    # --- owners that are frozen or lost
 
     def next_deadline(self) -> float:
         """Return when ``overdue`` may have something to do; infinity for never."""
@@ -167,7 +167,7 @@ class Courier:
         return letters
 
     def _pass_on(self, key: tuple[bytes, str], now: float) -> Letters:
-        """Have the next worker that asks own a share; without one, nobody does."""
+        """Have the next worker that asks own a share; without one, forget the share."""
         entry = self._entries[key[0]]
         share = entry.shares.pop(key[1])
         self._awaited.pop(key, None)

@@ -1,4 +1,4 @@
-"""Finding hosts and connecting to their supervisors, in threads of its own.
+"""Discovery of hosts: asks the name server, and connects to supervisors, in threads.
 
 What the name server says is a hint: an entry counts once its supervisor has proved the key
 and has greeted us, and then its greeting says what it is called, which group it serves and
@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from seppo.engines.connectors import Connectors
-from seppo.engines.threads import start_thread
+from seppo.engines.connectors import Connectors, start_thread
 from seppo.errors import NameServerError, ProtocolError, SecurityError, SeppoError
 from seppo.pyro.nameserver import Entry, NameServer
 from seppo.pyro.proxy import attach, knock
@@ -97,13 +96,8 @@ class Discovery:
         self._warned: set[str] = set()
         self._removed: set[tuple[str, Address]] = set()  # stale entries; once is enough
 
-    @property
-    def location(self) -> str:
-        """Where the name server is, for messages."""
-        return self._nameserver.location
-
     def look_once(self) -> list[SeppoError]:
-        """Find and connect, and wait until somebody is there or nobody can be.
+        """Find and connect; wait until a host is connected or none can be.
 
         Returns:
             Why those hosts that live cannot be used, when none is connected.
@@ -122,7 +116,7 @@ class Discovery:
                 now = time.monotonic()
                 if any(map(self._is_known, addresses)):
                     deadline = min(deadline, now + STRAGGLERS)
-                elif self._connectors.is_held_up:  # by the dead: it is nobody's fault
+                elif self._connectors.is_held_up:  # by dead peers: others have not been tried
                     longer = now + 2 * self._settings.connect_timeout
                     deadline = min(longer, began + WAIT_FOR_ALL)
                 if deadline <= now:
@@ -179,7 +173,7 @@ class Discovery:
                 self._connectors.submit(partial(self._try_one, entry))
             self._connectors.resume()
             found = {entry.address for entry in entries}
-            for told in (self._silent, self._refusals):  # of others nobody wants to know
+            for told in (self._silent, self._refusals):  # others are not registered any more
                 for address in told.keys() - found:
                     del told[address]
 
@@ -255,7 +249,7 @@ class Discovery:
 
 
 def _is_refusal(error: BaseException | None) -> bool:
-    """Whether an error came of a port on which nobody listens."""
+    """Whether an error came from a port on which nothing listens."""
     seen: list[BaseException] = []  # causes and contexts may lead round in a circle
     while error is not None and error not in seen:
         if isinstance(error, ConnectionRefusedError):
@@ -269,7 +263,7 @@ def _greeting(stream: Stream, timeout: float) -> dict[str, Any]:
     """Return what a supervisor says of itself.
 
     Raises:
-        OSError, EOFError: If whoever listens there is no supervisor of any seppo.
+        OSError, EOFError: If what listens there is no supervisor of any seppo.
     """
     try:
         welcome = from_frame(stream.receive_one(timeout))

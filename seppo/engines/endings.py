@@ -1,4 +1,4 @@
-"""Workers that are ending: what is known so far, and for how long to wait for more.
+"""Endings of workers: what is known of each one, and how long to wait for more.
 
 Two things tell that a worker has ended, in any order: its data socket ends, and its
 supervisor says how its process ended. Either may never come: the supervisor is out of
@@ -77,9 +77,9 @@ class Endings:
             ending.deadline = now + LAST_WORDS
 
     def nobody_knows(self, names: Iterable[str]) -> list[WorkerLost]:
-        """Return the losses of those workers of which nobody will say more.
+        """Return the losses of those workers of which nothing more will be said.
 
-        Their supervisor is gone, or they are connected again: their process lives.
+        Their supervisor is lost.
         """
         found = []
         for name in names:

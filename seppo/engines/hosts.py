@@ -12,8 +12,8 @@
          <----------------------- Draining
     Kill ----------------->
 
-A supervisor answers at once whatever its processes do. So its silence means that machine or
-link are gone, and when this connection ends, however it ends, the host is lost, and its
+A supervisor answers at once whatever its processes do. So its silence means that the machine
+or the link is down. When this connection ends, however it ends, the host is lost, and its
 processes with it: the supervisor does not keep them for a client that it cannot hear.
 Discovery may find the host again later, and then it is a new one.
 
@@ -28,7 +28,6 @@ from __future__ import annotations
 import logging
 import selectors
 from collections import Counter, deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from seppo.engines.spread import spread
@@ -60,7 +59,7 @@ STUCK = 2.5  # seconds until a cancelled item that still runs costs its process 
 
 @dataclass(frozen=True)
 class HostLost:
-    """A host is gone, and these workers with it."""
+    """A host is lost, and these workers with it."""
 
     host: str
     workers: tuple[str, ...]
@@ -107,7 +106,7 @@ class Host:
     blocked_until: float = 0.0
 
     def n_coming(self, world: int) -> int:
-        """Return how many more processes will be leased soon, as far as anybody knows."""
+        """Return how many more processes will be leased soon, as far as is known."""
         if self.is_full or self.is_draining:
             return 0
         return max(0, self.wanted.get(world, 0) - self.counts[world])
@@ -119,7 +118,7 @@ class Hosts:
     Args:
         settings: Time limits.
         selector: The engine's; a host's key there has its ``Host`` as data.
-        client: Who we are, in words, for those who ask who uses a host.
+        client: A text for people that says who we are; ``seppo status`` shows it.
     """
 
     def __init__(self, settings: Settings, selector: selectors.BaseSelector, client: str) -> None:
@@ -193,9 +192,10 @@ class Hosts:
                 if shares[name] == 0:
                     del host.wanted[world]
 
-    def n_coming(self, world: int) -> int:
-        """Return how many more processes will be leased soon, as far as anybody knows."""
-        return sum(host.n_coming(world) for host in self._hosts.values())
+    def coming(self) -> Counter[int]:
+        """Return how many more processes will be leased soon, by world, as far as is known."""
+        hosts = self._hosts.values()
+        return Counter({w: sum(host.n_coming(w) for host in hosts) for w in self._targets})
 
     def reached(self, name: str) -> None:
         """Take note that a leased process could be connected to."""
@@ -223,7 +223,7 @@ class Hosts:
             self._share_out(world)
 
     def forget(self, name: str) -> None:
-        """Forget a process that has ended, or that nobody will hear of again."""
+        """Forget a process that has ended, or of which nothing more will be heard."""
         host = self._host_of.pop(name, None)
         if host is not None:
             host.counts[host.held.pop(name)] -= 1
@@ -332,7 +332,7 @@ class Hosts:
             deadline = min(deadline, self._cancelled[0][0])
         return deadline
 
-    def tick(self, now: float) -> Iterator[HostNews]:
+    def tick(self, now: float) -> list[HostNews]:
         """Do what is due, after all that has come was received; return what has happened."""
         while self._cancelled and self._cancelled[0][0] <= now:
             _, name, attempt = self._cancelled.popleft()
@@ -348,7 +348,7 @@ class Hosts:
                         self._share_out(world)
                 self._look_at(host, passed)
         news, self._news = self._news, []
-        return iter(news)
+        return news
 
     def _look_at(self, host: Host, passed: float) -> None:
         if host.silent >= self._silence:

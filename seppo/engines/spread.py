@@ -1,4 +1,4 @@
-"""How many processes to lease from which host: a pure function."""
+"""Shares of hosts: how many processes to lease from which one; a pure function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the worlds of this client are over: nobody needs their processes any more.
+"""Lifetimes of this client's worlds: when their processes are not needed any more.
 
 Which world a job belongs to is decided in ``shipping.worlds``. A world without jobs is kept
 for the next map: the newest one for good, two others for a minute, and one with a finalizer
@@ -79,7 +79,7 @@ class WorldBook:
         return {} if world is None else world.env
 
     def _ends(self) -> dict[int, float]:
-        """Return when each world without jobs is over, if nobody comes back to it."""
+        """Return when each world without jobs is over, if no job comes back to it."""
         newest = max(self._worlds, default=0)
         ends = {}
         idle = [(w.idle_since, n, w) for n, w in self._worlds.items() if not w.jobs]

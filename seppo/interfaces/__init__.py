@@ -1,1 +1,1 @@
-"""The doors: each one only translates; all stand on the same driver."""
+"""The public interfaces: each one only translates calls to jobs of the same driver."""

@@ -1,4 +1,4 @@
-"""Telling the caller, once, what is not the same on the workers."""
+"""Warnings about versions that differ between the caller and the workers, once each."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from operator import itemgetter
+from textwrap import indent
 from typing import TypeVar
 
-from seppo.interfaces.caller import level_of_caller
+from seppo.interfaces.columns import in_columns
+from seppo.place import level_of_caller
 from seppo.shipping.bundle import Bundle
 
 T = TypeVar("T")
@@ -41,7 +43,7 @@ def tell_differences(bundle: Bundle) -> None:
     ]
     warnings.warn(
         "what the function uses is not the same on all machines; results may differ:\n"
-        + _table([HEADS, *rows]),
+        + indent(in_columns([HEADS, *rows]), "  "),
         RuntimeWarning,
         stacklevel=level_of_caller(),
     )
@@ -57,12 +59,3 @@ def _taken(news: deque[T]) -> Iterator[T]:
 def _short(workers: list[str]) -> str:
     more = f" and {len(workers) - 3} more" if len(workers) > 3 else ""
     return ", ".join(workers[:3]) + more
-
-
-def _table(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  "
-        + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )

@@ -1,4 +1,4 @@
-"""Items that the caller's own process runs, because no worker is left for them."""
+"""Items that run in the caller's own process, because no worker is left for them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from seppo.core.commands import RunHere
-from seppo.interfaces.caller import level_of_caller
 from seppo.interfaces.parts import LoopEnd
+from seppo.place import level_of_caller
 from seppo.shipping.data import provide_here
 from seppo.values.outcome import Failure
 from seppo.values.setup import Setup, Surroundings
@@ -42,7 +42,7 @@ class Deadline:
 
 
 class SetUpHere:
-    """What a map's options want to be there and to be done, in this process.
+    """The surroundings that a map's options ask for, in this process.
 
     Args:
         setup: What they say; None for nothing.
@@ -56,7 +56,7 @@ class SetUpHere:
         self._outer: dict[str, str | None] = {}  # the environment as it was
 
     def begin(self) -> None:
-        """Before the first item: provide what is to be there, and call the initializer.
+        """Before the first item: set up the surroundings, and call the initializer.
 
         Raises:
             SetupError: If that fails.
@@ -181,7 +181,7 @@ def warn_once(order: RunHere) -> None:
         if order.losses in _warned:
             return
         _warned.add(order.losses)
-    lost = "; ".join(order.losses) or "none was ever there"
+    lost = "; ".join(order.losses) or "there never was one"
     warnings.warn(
         f"all workers are gone ({lost}): seppo runs the rest of this map in this process; "
         "with fallback='error' it raises NoWorkersError instead",

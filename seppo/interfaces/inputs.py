@@ -1,4 +1,4 @@
-"""The inputs of a map: how long they are, and reading them in the caller's thread."""
+"""The inputs of a map: their length, and a reader for the caller's thread."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Reader:
     Args:
         rows: The arguments of one item after the other.
         source: Where the items go.
-        job: Whom to tell.
+        job: The job that is told of them.
         buffersize: Most items offered beyond the results handed out; None for the
             driver's choice.
 

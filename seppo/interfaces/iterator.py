@@ -5,9 +5,9 @@ there is one object with one position, however it is iterated over.
 
 A chain is over for good as soon as its source raises anything, and Ctrl-C may be raised at
 the entry of every function of Python's. So the source is made of C code alone, which
-never raises. It gives the part that lies ready, or else a *door*: an iterator without
+never raises. It gives the part that is ready, or else a *door*: an iterator without
 values, which calls ``MapResults.open_next`` before it says so. What that raises passes
-through the chain, which knocks at the same door again afterwards::
+through the chain, which asks the same door again afterwards::
 
     chain <-- source: ready.pop("part", door)     END ends it
     door  --> MapResults.open_next: waits for results, puts the next part into ``ready``
@@ -23,15 +23,15 @@ import itertools
 import weakref
 from collections.abc import Iterator
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from seppo.interfaces.methods import MapMethods
 from seppo.interfaces.results import END, PART, MapResults, call_again
 
 R = TypeVar("R")
 
 
-class ParallelMap(itertools.chain, Generic[R]):  # type: ignore[type-arg]
+class ParallelMap(MapMethods, itertools.chain, Generic[R]):  # type: ignore[type-arg]
     """Results of a map, lazily, in input order unless the caller asked otherwise."""
 
     _results: MapResults[R]
@@ -47,26 +47,9 @@ class ParallelMap(itertools.chain, Generic[R]):  # type: ignore[type-arg]
         # Yields nothing: the second iterator of the pairs has ended whenever it is asked.
         door: Iterator[Any] = zip(call_again(results.open_next), (), strict=False)
         made: ParallelMap[R] = cls.from_iterable(_source(results, door))  # type: ignore[assignment]
-        made._results, made._door = results, door
+        made._results, made._door, made._n_results = results, door, results.length
         results.resume = partial(_resume, weakref.ref(made))
         return made
-
-    def __len__(self) -> int:
-        """Return how many results there are in all, taken or not.
-
-        Raises:
-            TypeError: If an input has no length.
-        """
-        if self._results.length is None:
-            raise TypeError("this map has no length: an input has none")
-        return self._results.length
-
-    def __bool__(self) -> bool:
-        """Return True, as of ``map()``, also where there will be no results."""
-        return True
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("the results of map_parallel cannot be copied or pickled")
 
     def cancel(self) -> None:
         """Drop what is not done: items that run are interrupted, and the workers are free.
@@ -83,17 +66,6 @@ class ParallelMap(itertools.chain, Generic[R]):  # type: ignore[type-arg]
     def __del__(self) -> None:
         if (results := self.__dict__.get("_results")) is not None:
             results.close()
-
-    def __enter__(self) -> ParallelMap[R]:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Resumed(ParallelMap[R]):

@@ -1,4 +1,4 @@
-"""What takes the place of a result when there is none."""
+"""Errors in the place of results: of lost items, and of jobs that have failed."""
 
 from __future__ import annotations
 

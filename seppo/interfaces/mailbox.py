@@ -1,4 +1,4 @@
-"""Where the driver leaves what becomes of a map, for a caller who may be interrupted.
+"""The mailbox of a map: outcomes from the driver, for a caller who may be interrupted.
 
 Ctrl-C raises ``KeyboardInterrupt`` between any two calls, also between the call that
 takes something out of a queue and the assignment of what it returned. So nothing is taken

@@ -1,25 +1,23 @@
-"""``map_parallel``: arguments to a job, a job to the driver, and an iterator back."""
+"""``map_parallel``: its arguments become a job of the driver, and an iterator comes back."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
-from seppo.core.events import Policy
-from seppo.driver import Driver, JobHandle, driver_for
+from seppo.driver import Driver, JobHandle
 from seppo.errors import NameServerError, NoWorkersError
-from seppo.interfaces.caller import level_of_caller
+from seppo.interfaces.drivers import driver_for
 from seppo.interfaces.here import Deadline
 from seppo.interfaces.inputs import Reader, growth_of, length_of
 from seppo.interfaces.iterator import ParallelMap
 from seppo.interfaces.mailbox import Mailbox
-from seppo.interfaces.options import MapOptions, Progress, setup_of
+from seppo.interfaces.options import MapOptions, Progress
 from seppo.interfaces.progress import meter_for
 from seppo.interfaces.results import MapResults
 from seppo.interfaces.serial import SerialMap
-from seppo.place import is_nested
+from seppo.place import is_nested, level_of_caller
 from seppo.settings import Settings
 from seppo.values.function import pack_function
 from seppo.values.retry import Retry, retrying
@@ -102,7 +100,7 @@ def map_parallel(
             again for another map with the same function and initializer, unless there
             is a ``finalizer``.
         initargs: The arguments of ``initializer``.
-        finalizer: Called on each of these workers when the map is over, in whatever way.
+        finalizer: Called on each of these workers when the map is over, however it ends.
         env: Environment variables to set on the workers, before anything of yours is imported
             there. All others are those that the worker was started with.
 
@@ -125,22 +123,7 @@ def map_parallel(
     >>> list(map_parallel_serial(pow, [2, 3], [5, 2]))
     [32, 9]
     """
-    options = MapOptions.checked(
-        chunksize=chunksize,
-        buffersize=buffersize,
-        ordered=ordered,
-        return_exceptions=return_exceptions,
-        retries=retries,
-        retries_on_loss=retries_on_loss,
-        duplicate=duplicate,
-        timeout=timeout,
-        task_timeout=task_timeout,
-        progress=progress,
-        group=group,
-        fallback=fallback,
-    )
-    setup = setup_of(depends, initializer, initargs, finalizer, env)
-    options = replace(options, setup=setup)
+    options = MapOptions.of(locals())
     _check(func, iterables)
     if is_nested(group):
         return SerialMap.over(func, iterables, options)
@@ -181,22 +164,7 @@ def map_parallel_serial(
     >>> list(map_parallel_serial(abs, [-1, 2]))
     [1, 2]
     """
-    options = MapOptions.checked(
-        chunksize=chunksize,
-        buffersize=buffersize,
-        ordered=ordered,
-        return_exceptions=return_exceptions,
-        retries=retries,
-        retries_on_loss=retries_on_loss,
-        duplicate=duplicate,
-        timeout=timeout,
-        task_timeout=task_timeout,
-        progress=progress,
-        group=group,
-        fallback=fallback,
-    )
-    setup = setup_of(depends, initializer, initargs, finalizer, env)
-    options = replace(options, setup=setup)
+    options = MapOptions.of(locals())
     _check(func, iterables)
     return SerialMap.over(func, iterables, options)
 
@@ -245,28 +213,20 @@ def _start(
     options: MapOptions,
 ) -> ParallelMap[R]:
     deadline = Deadline(options.timeout)
-    func = retrying(func, options.retries)
+    func = retrying(func, options.retry)
     function = pack_function(func, options.setup)
     mailbox = Mailbox()
     length = length_of(iterables)
-    lies_there = length is not None and all(map(is_sliceable, iterables))
-    policy = Policy(
-        chunksize=options.chunksize,
-        ordered=options.ordered,
-        max_ahead=options.buffersize or Policy.max_ahead,
+    in_memory = length is not None and all(map(is_sliceable, iterables))
+    policy = options.policy(
         max_ahead_bytes=settings.lookahead_bytes,
-        keeps_input=lies_there,
-        retries_on_loss=options.retries_on_loss,
+        keeps_input=in_memory,
         likeness=function.digest,
-        duplicate=options.duplicate,
-        task_timeout=options.task_timeout,
-        timeout=options.timeout,
-        finishes_here=options.fallback == "serial",
     )
     rows: Iterator[tuple[Any, ...]] | None = None
     grown: Callable[[], int] | None = None
     source: ItemSource
-    if length is not None and lies_there:
+    if length is not None and in_memory:
         source, grown = SequenceSource(function, iterables), growth_of(iterables, length)
     else:
         rows = zip(*iterables, strict=False)  # raises here what is not iterable, like map()
@@ -288,7 +248,7 @@ def _start(
             job.offered, job.ended = length, True
             job.tell()
         return made
-    except BaseException:  # Ctrl-C, or a meter: nobody is given the map, nor can close it
+    except BaseException:  # Ctrl-C, or a meter: no caller holds the map, or can close it
         if job is not None:
             job.close()
         if meter is not None:

@@ -1,4 +1,4 @@
-"""Showing how far a map is: a tqdm bar, or whatever the caller brings."""
+"""Progress of a map: a tqdm bar, or what the caller brings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a map, in the caller's thread: outcomes are made into results.
+"""The results of a map, in the caller's thread: made from what the driver says.
 
 Results come in parts, one for each piece of a chunk; a part is unpacked when its first
 result is wanted. ``open_next`` puts the part to take results from into ``ready``, where
@@ -18,18 +18,16 @@ from typing import Any, Generic, TypeVar
 
 from seppo.core.commands import Deliver, FailJob, FinishJob, LostItem, RunHere
 from seppo.driver import Broken, JobHandle, Outcome
-from seppo.engines.base import Answer
 from seppo.errors import InternalError, MapTimeoutError, SetupError
 from seppo.interfaces.differences import tell_differences
-from seppo.interfaces.here import Deadline, RunsHere, SetUpHere, warn_once
+from seppo.interfaces.here import Deadline
 from seppo.interfaces.inputs import Reader
-from seppo.interfaces.lost import error_of_item, error_of_job
+from seppo.interfaces.lost import error_of_job
 from seppo.interfaces.mailbox import Mailbox
+from seppo.interfaces.opening import OpenPart, PartOpener
 from seppo.interfaces.options import MapOptions
-from seppo.interfaces.parts import LoopEnd, Mixed
+from seppo.interfaces.parts import LoopEnd
 from seppo.interfaces.progress import Meter
-from seppo.values.batch import WHOLE, unpack_all
-from seppo.values.outcome import Failure
 
 R = TypeVar("R")
 
@@ -55,7 +53,7 @@ class MapResults(Generic[R]):
 
     Attributes:
         length: As above.
-        ready: The part to take results from, or ``END``, until somebody takes it.
+        ready: The part to take results from, or ``END``, until it is taken.
         resume: Called when a loop ends, but not the map: an item raised ``StopIteration``.
     """
 
@@ -77,23 +75,19 @@ class MapResults(Generic[R]):
         self._grown = grown
         self._job = job
         self._mailbox = mailbox
-        self._options = options
-        self._func = func
-        self._set_up = SetUpHere(options.setup, func)
+        self._loop_end = LoopEnd()
+        self._opener = PartOpener(job.source, options, func, self._loop_end)
         self._deadline = deadline
         self._reader = reader
         self._meter = meter
         self._lock = threading.RLock()  # between threads that take results from one map
-        self._loop_end = LoopEnd()
         self._part: Any = iter([])  # an iterator that knows how many results it has left
         self._stop_part: Callable[[], object] = object
         self._dealt: Outcome | None = None  # the outcome that ``_part`` comes from
         self._is_last = False  # nothing is to come after ``_part``
         self._problem: BaseException | None = None  # what ends the map, to be raised once
-        # Whether something is to be done for each result; otherwise for each part.
-        self._needs_attention = meter is not None or (reader is not None and reader.is_exact)
         self._is_closed = False
-        self._is_let_go = False  # all that is to be done when it is closed has been done
+        self._is_let_go = False  # whether closing it has been completed
         self._is_cancelled = False
         job.is_watched = reader is not None or meter is not None
 
@@ -110,8 +104,7 @@ class MapResults(Generic[R]):
                 self.resume()
                 self.ready[PART], self._loop_end.is_due = END, False
             elif self._part.__length_hint__() > 0 or self._next_part():
-                is_plain = type(self._part) is _ListIterator and not self._needs_attention
-                self.ready[PART] = self._part if is_plain else call_again(self._take_one)
+                self.ready[PART] = self._as_taken()
             else:
                 problem, self._problem = self._problem, None
                 if problem is not None:
@@ -122,18 +115,32 @@ class MapResults(Generic[R]):
                         del problem
                 self.ready[PART] = END
 
+    def _as_taken(self) -> Iterator[Any]:
+        """Return the part, or what takes from it whenever a result is wanted."""
+        reader = self._reader
+        if self._meter is not None or (reader is not None and reader.is_exact):
+            return call_again(self._take_with_attention)
+        is_plain = type(self._part) is _ListIterator
+        return self._part if is_plain else call_again(self._take_one)
+
     def _take_one(self, _: object) -> R:
         """Return the next result of the part.
 
         Raises:
             StopIteration: If there is none.
         """
-        if self._needs_attention:
-            with self._lock:
-                self._attend()
         # A for statement takes and returns a value without any call in between; and not
         # under the lock, whose release is a call.
         for value in self._part:
+            result: R = value
+            return result
+        raise StopIteration
+
+    def _take_with_attention(self, _: object) -> R:
+        """Do what is to be done for each result, and return the next one of the part."""
+        with self._lock:
+            self._attend()
+        for value in self._part:  # as above
             result: R = value
             return result
         raise StopIteration
@@ -240,57 +247,10 @@ class MapResults(Generic[R]):
             self._mailbox.wait(None if self._meter is None else METER_SECONDS)
         return None
 
-    def _open(self, part: Deliver) -> tuple[Any, Callable[[], object], bool]:
-        """Return an iterator over a part, what stops it, and whether it is the last one."""
-        payload = part.payload
-        if isinstance(payload, LostItem):
-            text = self._job.source.describe(part.index)
-            error = error_of_item(payload, part.index, self._options.task_timeout, text)
-            return self._mix([error], [0], False)
-        if isinstance(payload, RunHere):
-            return self._run_here(payload, part.index, part.count)
-        assert isinstance(payload, Answer)
-        first = part.index - part.offset
-        values = unpack_all(payload.batch, lambda i: f"the result of item {first + i}")
-        if part.count != payload.batch.count:
-            values = values[part.offset : part.offset + part.count]
-        if payload.batch.kind == WHOLE:  # plain values
-            return iter(values), values.clear, False
-        failed = [i for i, value in enumerate(values) if type(value) is Failure]
-        for i in failed:
-            failure: Failure = values[i]
-            values[i] = failure.to_exception(part.index + i, payload.worker)
-            if failure.ends_map:  # told once; no other item would fare better
-                del values[i + 1 :]
-                return self._mix(values, failed[: failed.index(i) + 1], True)
-        return self._mix(values, failed, False)
-
-    def _mix(
-        self, values: list[Any], failed: list[int], is_last: bool
-    ) -> tuple[Any, Callable[[], object], bool]:
-        """Return a part of values of which some are exceptions."""
-        raising = {
-            i
-            for i in failed
-            if not (self._options.return_exceptions and isinstance(values[i], Exception))
-        }
-        if is_last:
-            raising.add(failed[-1])
-        if not raising:
-            return iter(values), values.clear, False
-        mixed: Mixed[R] = Mixed(values, raising, self._loop_end)
-        return mixed, mixed.stop, is_last
-
-    def _run_here(
-        self, order: RunHere, start: int, count: int
-    ) -> tuple[Any, Callable[[], object], bool]:
-        if self._is_cancelled:
+    def _open(self, part: Deliver) -> OpenPart:
+        if self._is_cancelled and isinstance(part.payload, RunHere):
             return iter([]), object, False
-        warn_once(order)
-        self._set_up.begin()
-        source, as_values = self._job.source, self._options.return_exceptions
-        here = RunsHere(self._func, source, start, count, as_values, self._goes_on, self._loop_end)
-        return here, here.stop, False
+        return self._opener.open(part, self._goes_on)
 
     def _goes_on(self) -> bool:
         """Whether another item may be run here."""
@@ -345,7 +305,7 @@ class MapResults(Generic[R]):
         self._part, self._dealt = iter([]), None
         if self._reader is not None:
             self._reader.close()
-        self._set_up.end()
+        self._opener.end()
         self._is_let_go = True
         if self._meter is not None:
             self._meter.close()  # the last thing to do: it may be the caller's, and raise

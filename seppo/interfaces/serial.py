@@ -1,14 +1,14 @@
-"""The same iterator without any worker: builtin ``map`` in this process."""
+"""``SerialMap``: the same results without any worker, by builtin ``map`` in this process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from seppo.errors import MapTimeoutError, SetupError
 from seppo.interfaces.here import Deadline, SetUpHere
 from seppo.interfaces.inputs import length_of
+from seppo.interfaces.methods import MapMethods
 from seppo.interfaces.options import MapOptions
 from seppo.interfaces.progress import Meter, meter_for
 from seppo.values.retry import retrying
@@ -16,10 +16,9 @@ from seppo.values.retry import retrying
 R = TypeVar("R")
 
 
-class SerialMap(map, Generic[R]):  # type: ignore[type-arg]
+class SerialMap(MapMethods, map, Generic[R]):  # type: ignore[type-arg]
     """Results of builtin ``map``, with what ``ParallelMap`` has besides."""
 
-    _length: int | None
     _steps: _Steps[R] | None
 
     if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class SerialMap(map, Generic[R]):  # type: ignore[type-arg]
                 nothing interrupts.
         """
         length = length_of(iterables)
-        func = retrying(func, options.retries)
+        func = retrying(func, options.retry)
         made: SerialMap[R]
         if any((options.return_exceptions, options.progress, options.timeout, options.setup)):
             rows = zip(*iterables, strict=False)
@@ -49,25 +48,8 @@ class SerialMap(map, Generic[R]):  # type: ignore[type-arg]
         else:
             made = cls(func, *iterables)
             made._steps = None
-        made._length = length
+        made._n_results = length
         return made
-
-    def __len__(self) -> int:
-        """Return how many results there are in all, taken or not.
-
-        Raises:
-            TypeError: If an input has no length.
-        """
-        if self._length is None:
-            raise TypeError("this map has no length: an input has none")
-        return self._length
-
-    def __bool__(self) -> bool:
-        """Return True, as of ``map()``, also where there will be no results."""
-        return True
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("the results of map_parallel cannot be copied or pickled")
 
     def cancel(self) -> None:
         """Stop: no further result will come."""
@@ -83,17 +65,6 @@ class SerialMap(map, Generic[R]):  # type: ignore[type-arg]
     def __del__(self) -> None:
         if (steps := self.__dict__.get("_steps")) is not None:
             steps.close()
-
-    def __enter__(self) -> SerialMap[R]:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Stepwise(SerialMap[R]):

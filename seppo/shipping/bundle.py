@@ -15,7 +15,6 @@ names. What is imported inside functions travels, too, loaded or not.
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 import threading
@@ -28,6 +27,8 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from types import FunctionType
 
+from seppo.forks import renew_in_children
+from seppo.place import level_of_caller
 from seppo.shipping.capture import Captured, capture, take_warnings
 from seppo.shipping.manifest import DataEntry, Manifest, ModuleEntry
 from seppo.shipping.origin import distribution_of, facts_of, find_quietly, is_standard
@@ -87,6 +88,7 @@ class _Closure:
 _said: set[str] = set()  # what was set and does not travel, and the caller was told of
 _closures: dict[frozenset[str], _Closure] = {}
 _lock = threading.RLock()
+renew_in_children(globals(), "_lock", threading.RLock)
 _NOTHING = Bundle()
 
 
@@ -158,7 +160,7 @@ def _told(known: _Closure, runs: Callable[[], Iterable[FunctionType]]) -> Bundle
         texts += _lost(known, runs)
         known.look_at = began + (time.thread_time() - spent) / LOOK_SHARE
     for text in texts:
-        warnings.warn(text, RuntimeWarning, stacklevel=_caller_level())
+        warnings.warn(text, RuntimeWarning, stacklevel=level_of_caller())
     return known.bundle
 
 
@@ -172,19 +174,6 @@ def _lost(known: _Closure, runs: Callable[[], Iterable[FunctionType]]) -> Iterat
                 f"{name} was set after the import, and does not travel: {why}; set it on the "
                 "workers with initializer=, or pass it to the function"
             )
-
-
-def _caller_level() -> int:
-    """Return the ``stacklevel`` of the first frame that is not seppo's."""
-    level = 2
-    while True:
-        try:
-            frame = sys._getframe(level)
-        except ValueError:
-            return 2
-        if not str(frame.f_globals.get("__name__", "")).startswith("seppo."):
-            return level
-        level += 1
 
 
 def modules_state() -> tuple[int, str]:
@@ -351,12 +340,3 @@ def _version(distribution: str) -> str:
         return version(distribution)
     except PackageNotFoundError:
         return ""
-
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)  # another thread may have held it

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from seppo.forks import renew_in_children
 from seppo.shipping.bytecode import candidates
 from seppo.shipping.loaded import code_of, edited_text, read_loaded
 from seppo.shipping.manifest import ELSEWHERE, NAMESPACE, SOURCE, ModuleEntry
@@ -61,6 +62,7 @@ class _Remembered:
 
 _memory: dict[str, _Remembered] = {}
 _lock = threading.RLock()  # callers' threads and the driver's
+renew_in_children(globals(), "_lock", threading.RLock)
 _untold: list[str] = []  # what the caller should know
 _lost: set[str] = {"__mp_main__"}  # own modules whose source is not to be had
 
@@ -226,12 +228,3 @@ def _remember(
     known = _Remembered(captured, module, spec, file, stamp, facts if module is not None else None)
     _memory[name] = known
     return _with_values(captured)
-
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)  # another thread may have held it

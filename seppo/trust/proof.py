@@ -23,7 +23,6 @@ from __future__ import annotations
 import functools
 import hmac
 import ipaddress
-import os
 import secrets
 import socket
 import struct
@@ -31,6 +30,7 @@ import time
 from dataclasses import dataclass
 
 from seppo.errors import ProtocolError, SecurityError
+from seppo.place import namespace_of
 from seppo.trust.keyfile import Key
 from seppo.version import PROTOCOL_VERSION
 
@@ -87,9 +87,7 @@ def _plain(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 def _place() -> bytes:
     """Return what is the same for all processes on one loopback interface, and nowhere else."""
     try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            boot = file.read().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/net')}".encode()
+        return namespace_of("net").encode()
     except OSError:  # not Linux, where there is one loopback interface for each machine
         return socket.gethostname().encode()
 

@@ -12,7 +12,6 @@ still good is looked up each time.
 from __future__ import annotations
 
 import operator
-import os
 import sys
 import threading
 import weakref
@@ -24,6 +23,7 @@ from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodT
 from typing import Any
 
 from seppo.errors import SerializationError
+from seppo.forks import renew_in_children
 from seppo.shipping.bundle import Bundle, bundle_for, grown, modules_state, renewed, with_more
 from seppo.shipping.capture import lost_modules
 from seppo.values.content import Content
@@ -73,6 +73,7 @@ _Packing = tuple["weakref.ref[Any]", list[Any], frozenset[str], PackedFunction]
 # stays its own), what else its pickle depends on, the modules that it needs, and the pickle.
 _remembered: OrderedDict[int, _Packing] = OrderedDict()
 _lock = threading.Lock()
+renew_in_children(globals(), "_lock", threading.Lock)
 _loaded: dict[bytes, tuple[Any, Callable[..., Any]]] = {}  # of single calls, by pickle
 
 
@@ -353,12 +354,3 @@ def _has_contents(cell: CellType) -> bool:
         return cell.cell_contents is not None
     except ValueError:
         return False
-
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)  # another thread may have held it

@@ -18,7 +18,6 @@ from __future__ import annotations
 import importlib
 import io
 import operator
-import os
 import pickle
 import sys
 import threading
@@ -31,6 +30,7 @@ from typing import Any
 
 import cloudpickle
 
+from seppo.forks import renew_in_children
 from seppo.shipping.bytecode import candidates
 from seppo.shipping.capture import lost_modules
 from seppo.shipping.origin import facts_of, is_own
@@ -337,6 +337,7 @@ def load(packed: Packed) -> Any:
 # --- modules whose code cannot be had
 
 _own_lock = threading.RLock()  # cloudpickle's registry is one for the whole process
+renew_in_children(globals(), "_own_lock", threading.RLock)
 
 
 @contextmanager
@@ -358,12 +359,3 @@ def own_modules_by_value() -> Iterator[None]:
         finally:
             for module in added:
                 cloudpickle.unregister_pickle_by_value(module)
-
-
-def _renew_lock() -> None:
-    global _own_lock
-    _own_lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)  # another thread may have held it

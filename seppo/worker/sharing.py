@@ -18,6 +18,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from seppo.place import namespace_of
+
 ALIGNMENT = 64  # bytes; with these, vector instructions are fastest
 
 
@@ -26,9 +28,7 @@ def sharing_domain() -> str | None:
     if sys.platform != "linux" or not hasattr(os, "memfd_create"):
         return None
     try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            boot = file.read().strip()
-        return f"{boot}/{os.readlink('/proc/self/ns/pid')}/{os.geteuid()}"
+        return f"{namespace_of('pid')}/{os.geteuid()}"
     except OSError:
         return None
 

@@ -9,8 +9,8 @@ import userland
 from cluster import is_alive, wait_until
 
 import seppo
-from seppo.engines.pyro import PyroEngine
 from seppo.wire.messages import Function, FunctionAt
+from seppo.wire.peer import Peer
 
 MIB = 1 << 20
 
@@ -19,13 +19,13 @@ MIB = 1 << 20
 def sent(monkeypatch):
     """Count the messages that this process sends, by kind."""
     counted = Counter()
-    send = PyroEngine._send
+    send = Peer.send
 
-    def counting(self, peer, message):
+    def counting(self, message, lender=None):
         counted[type(message)] += 1
-        send(self, peer, message)
+        send(self, message, lender)
 
-    monkeypatch.setattr(PyroEngine, "_send", counting)
+    monkeypatch.setattr(Peer, "send", counting)
     return counted
 
 

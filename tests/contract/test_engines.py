@@ -40,7 +40,7 @@ def driver(request) -> Iterator[Driver]:
         engine = LocalEngine(2)
     else:
         engine = PyroEngine(request.getfixturevalue("settings"))
-        engine.discovery.look_once()
+    assert engine.find()
     driver = Driver(engine)
     wait_until(lambda: driver.n_workers == 2 or (engine.wake() and False))
     yield driver

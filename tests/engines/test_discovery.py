@@ -40,7 +40,7 @@ def engine_of(nameserver):
 
         def make(group, **settings):
             engine = PyroEngine(replace(nameserver.settings, group=group, **settings))
-            stack.callback(engine._waker.close)
+            stack.callback(engine.abandon)
             stack.callback(engine.close)
             return engine
 
@@ -101,23 +101,23 @@ def silent_program():
 def test_an_entry_whose_port_is_dead_is_removed(nameserver, engine_of):
     register(nameserver, "seppo.dead", free_port(), "dead")
     engine = engine_of("dead")
-    assert engine.discovery.look_once() == []
-    assert engine.n_hosts == 0
+    assert engine.arrivals.discovery.look_once() == []
+    assert engine.arrivals.n_hosts == 0
     wait_until(lambda: "seppo.dead" not in nameserver.names(), what="the removal")
 
 
 def test_an_entry_that_has_moved_meanwhile_stays(nameserver, engine_of, silent_program):
     old = register(nameserver, "seppo.moved", free_port(), "moved")
     register(nameserver, "seppo.moved", silent_program, "moved")
-    engine_of("moved").discovery._remove(old)
+    engine_of("moved").arrivals.discovery._remove(old)
     assert "seppo.moved" in nameserver.names()
 
 
 def test_what_is_no_host_is_let_alone(nameserver, engine_of, other_program):
     register(nameserver, "seppo.other", other_program, "other")
     engine = engine_of("other")
-    assert engine.discovery.look_once() == []
-    assert engine.n_hosts == 0
+    assert engine.arrivals.discovery.look_once() == []
+    assert engine.arrivals.n_hosts == 0
     assert "seppo.other" in nameserver.names()
 
 
@@ -141,26 +141,26 @@ def test_all_kinds_of_strangers_do_not_keep_the_live_host(
     for i, port in enumerate([black_hole, other_program, free_port(), *silent_programs]):
         register(nameserver, f"seppo.a{i:03}", port, "mixed")
     engine = engine_of("mixed", connect_timeout=600.0)  # nobody waits for one that is silent
-    assert engine.discovery.look_once() == []
-    assert engine.n_hosts == 1
+    assert engine.arrivals.discovery.look_once() == []
+    assert engine.arrivals.n_hosts == 1
 
 
 def test_who_does_not_answer_is_not_waited_for(nameserver, engine_of, black_hole):
     register(nameserver, "seppo.hole", black_hole, "hole")
     engine = engine_of("hole", connect_timeout=0.2)
-    assert engine.discovery.look_once() == []
-    assert engine.n_hosts == 0
+    assert engine.arrivals.discovery.look_once() == []
+    assert engine.arrivals.n_hosts == 0
     assert "seppo.hole" in nameserver.names()  # it may be overloaded
 
 
 def test_what_waits_is_tried_when_threads_start_again(supervisor, engine_of, no_new_threads):
     engine = engine_of("mixed")
     engine.set_active(True)
-    assert engine.discovery.look_once() == []
-    assert engine.n_hosts == 0
+    assert engine.arrivals.discovery.look_once() == []
+    assert engine.arrivals.n_hosts == 0
     no_new_threads.undo()
-    engine.discovery.look_once()
-    wait_until(lambda: engine.n_hosts == 1, what="the host")
+    engine.arrivals.discovery.look_once()
+    wait_until(lambda: engine.arrivals.n_hosts == 1, what="the host")
 
 
 class Looks:

@@ -122,10 +122,10 @@ def test_a_supervisor_hears_who_we_are_and_then_what_we_want(client):
 def test_what_is_leased_is_ours(client):
     a = client.host()
     client.hosts.want(1, 2)
-    assert client.hosts.n_coming(1) == 2
+    assert client.hosts.coming()[1] == 2
     a.tell(leased(1), leased(2))
     assert client.turn() == [leased(1), leased(2)]
-    assert client.hosts.n_coming(1) == 0
+    assert client.hosts.coming()[1] == 0
     assert client.hosts.can_tell("a.1")
     assert not client.hosts.can_tell("a.3")
 
@@ -159,7 +159,7 @@ def test_each_world_has_a_target_of_its_own(client):
     assert client.hosts.can_tell("a.1")  # an idle process is still ours
     client.hosts.want(1, 2)
     assert a.wanted() == [(1, 2)]
-    assert client.hosts.n_coming(1) == 0
+    assert client.hosts.coming()[1] == 0
 
 
 def test_a_host_that_comes_later_is_asked_for_what_is_missing(client):
@@ -178,12 +178,12 @@ def test_a_process_that_ends_is_replaced_by_its_supervisor_unasked(client):
     a.heard()
     a.tell(leased(1), leased(2), ended(1))
     assert client.turn() == [leased(1), leased(2), ended(1)]
-    assert client.hosts.n_coming(1) == 0  # until the engine has made its end of it
+    assert client.hosts.coming()[1] == 0  # until the engine has made its end of it
     client.hosts.forget("a.1")
-    assert client.hosts.n_coming(1) == 1
+    assert client.hosts.coming()[1] == 1
     a.tell(leased(3))
     assert client.turn() == [leased(3)]
-    assert client.hosts.n_coming(1) == 0
+    assert client.hosts.coming()[1] == 0
     assert a.wanted() == []
 
 
@@ -192,7 +192,7 @@ def test_who_has_to_wait_is_told_why_and_expects_no_more(client):
     client.hosts.want(1, 2)
     a.tell(leased(1), FULL)
     assert client.turn() == [leased(1), FULL]
-    assert client.hosts.n_coming(1) == 0
+    assert client.hosts.coming()[1] == 0
     a.tell(leased(2))  # there is room after all
     assert client.turn() == [leased(2)]
 
@@ -272,7 +272,7 @@ def test_one_that_drains_already_when_it_greets_is_asked_for_nothing(client):
     a = client.host(is_draining=True)
     assert a.heard() == [Hello("me@here:1 test.py")]
     assert client.hosts.n_places == 0
-    assert client.hosts.n_coming(1) == 0
+    assert client.hosts.coming()[1] == 0
 
 
 def test_a_host_that_is_gone_is_lost_with_all_its_workers(client):
@@ -409,7 +409,7 @@ def test_a_host_whose_processes_cannot_be_reached_is_left_alone_for_a_while(clie
     assert (a.wanted(), b.wanted()) == ([(1, 0)], [(1, 4)])  # the other one does what it can
     assert "host a can be reached, but its workers cannot: timed out" in caplog.text
     assert "firewall" in caplog.text
-    assert client.hosts.n_coming(1) == 4
+    assert client.hosts.coming()[1] == 4
     client.hosts.want(1, 7)
     client.turn(98.0 + BLOCKED)
     assert a.wanted() == []

@@ -164,9 +164,11 @@ def test_pending_futures_are_finished_at_the_end_of_the_process(cluster, tmp_pat
 
 
 def test_forgotten_executor_lets_its_thread_end(cluster):
+    before = threading.enumerate()
     executor = seppo.Executor()
     assert executor.submit(userland.square, 2).result(20) == 4
-    collector = executor._line.collector
+    started = [thread for thread in threading.enumerate() if thread not in before]
+    (collector,) = [thread for thread in started if thread.name == "seppo-collector"]
     del executor
     collector.join(20)
     assert not collector.is_alive()

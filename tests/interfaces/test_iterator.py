@@ -19,8 +19,8 @@ from interrupts import WHERE, Interrupt, deadline
 from tqdm import tqdm
 
 import seppo
-from seppo import driver
 from seppo.engines.base import Answer
+from seppo.interfaces import drivers
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -230,7 +230,7 @@ def test_ctrl_c_anywhere_hides_no_error_of_the_input():
 
 
 def jobs():
-    return [job for each, _ in driver._drivers.values() for job in each._jobs]
+    return [job for each in drivers._drivers.values() for job in each._jobs]
 
 
 @pytest.mark.parametrize("way", ["sequence", "generator", "progress"])

@@ -15,6 +15,7 @@ from seppo.engines.pyro import PyroEngine
 from seppo.values.batch import unpack_all
 from seppo.values.function import PackedFunction, pack_function
 from seppo.values.source import SequenceSource
+from seppo.wire.stream import Stream
 
 
 class EngineClient:
@@ -30,7 +31,7 @@ class EngineClient:
         self.events: list[Event | WorldOver] = []
         self.engine = PyroEngine(replace(nameserver.settings, **settings))
         try:
-            self.engine.discovery.look_once()
+            assert self.engine.find()
             self.world = self.open(0, pack_function(abs))
             self.want(n_workers)
             joined = self.wait_for(WorkerJoined, n_workers)
@@ -79,6 +80,10 @@ class EngineClient:
         self.engine.open_job(attempt, source)
         self._take(self.engine.execute(command, source))
 
+    def stream(self, worker: str) -> Stream:
+        """Return the connection to a worker."""
+        return self.engine._workers._connected[worker].peer.stream
+
     def cancel(self, attempt: int) -> None:
         self._take(self.engine.execute(CancelAttempt(self.workers[-1], attempt), None))
 
@@ -105,7 +110,7 @@ class EngineClient:
 
     def close(self) -> None:
         self.engine.close()
-        self.engine._waker.close()
+        self.engine.abandon()  # its waker, which other threads may use until then
 
     def __enter__(self) -> EngineClient:
         return self

@@ -42,6 +42,10 @@ class LocalEngine:
         self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._workers: dict[str, _WorkerThread] = {}
 
+    def find(self) -> bool:
+        """Return True: threads can be had at any time."""
+        return True
+
     def open_job(self, job: int, source: ItemSource) -> int:
         """Return the one world there is."""
         return WORLD

@@ -1,9 +1,9 @@
-"""The drivers of a process, at its end."""
+"""The drivers of a process: at its end."""
 
 import pytest
 
 import seppo
-from seppo.driver import driver_for
+from seppo.interfaces.drivers import driver_for
 from seppo.settings import Settings
 
 
