@@ -390,6 +390,7 @@ def test_workers_that_are_new_interpreters_drain(nameserver, tmp_path):
         client.wait(lambda: busy(supervisor))
         supervisor.kill(signal.SIGTERM)
         client.wait_for(WorkerDrains)
+        client.wait_for(RestReturned)  # it has heard of that, too
         path.touch()
         assert client.loss().verdict == Verdict("exit code 0", None)
         assert client.outcomes(7) == [pid]
