@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from seppo.core.commands import Command, Deliver, FailJob, FinishJob, LostItem, RunHere
 from seppo.core.events import (
@@ -253,6 +254,8 @@ class Driver:
         except BaseException as error:  # callers must not wait for a dead thread
             log.exception("the driver has failed")
             self._end(InternalError(f"the driver has failed: {error!r}"))
+            with suppress(Exception):  # it may be what has failed
+                self.engine.close()  # else our processes would stay for as long as we do
 
     def _end(self, error: BaseException) -> None:
         """Tell all jobs, also those that will come, that nothing will be done for them."""

@@ -184,6 +184,12 @@ class Hosts:
         held = {name: host.counts[world] for name, host in hosts.items()}
         target = self._targets[world]
         shares = spread(target, places, held) if target else dict.fromkeys(hosts, 0)
+        full = {name for name, host in hosts.items() if host.is_full and shares[name]}
+        if full and target:
+            # What they cannot give now comes from others; there they stay in the queue.
+            possible = {name: held[name] if name in full else places[name] for name in hosts}
+            now = spread(target, possible, held)
+            shares = {name: shares[name] if name in full else now[name] for name in hosts}
         for name, host in hosts.items():
             if host.wanted.get(world, 0) != shares[name]:
                 host.wanted[world] = shares[name]
@@ -286,6 +292,7 @@ class Hosts:
                     raise ProtocolError(f"it leases {name!r} twice")
                 host.held[name] = world
                 host.counts[world] += 1
+                host.is_full = False
                 self._host_of[name] = host
                 self._news.append(message)
             case WorkerEnded(name=name):
@@ -295,6 +302,8 @@ class Hosts:
                 host.is_full = True
                 log.info("host %s gives no more processes: %s", host.name, reason)
                 self._news.append(message)
+                for each in self._targets:
+                    self._share_out(each)
             case Draining():
                 host.is_draining = True
                 self._news.append(HostDrains(tuple(host.held)))

@@ -197,6 +197,20 @@ def test_who_has_to_wait_is_told_why_and_expects_no_more(client):
     assert client.turn() == [leased(2)]
 
 
+def test_what_a_full_host_cannot_give_comes_from_others(client):
+    a, b = client.host("a", 4), client.host("b", 4)
+    client.hosts.want(1, 4)
+    assert (a.wanted(), b.wanted()) == ([(1, 2)], [(1, 2)])
+    a.tell(leased(1), FULL)
+    client.turn()
+    assert (a.wanted(), b.wanted()) == ([], [(1, 3)])  # at a it stays in the queue
+    assert client.hosts.coming()[1] == 3
+    a.tell(leased(2))  # there is room after all
+    client.turn()
+    client.hosts.want(1, 5)
+    assert (a.wanted(), b.wanted()) == ([(1, 3)], [(1, 2)])  # it is asked as others are
+
+
 def test_two_addresses_of_one_supervisor_are_one_connection(client):
     a = client.host()
     client.hosts.want(1, 2)
