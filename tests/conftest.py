@@ -11,10 +11,14 @@ REAL = ("PYRO_NS_HOST", "PYRO_NS_PORT")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ctrl_c_works():
-    """A shell that runs the tests in its background has them, and all they start, ignore it."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def signals_as_usual():
+    """In the background of a shell, or under nohup, all would be started with them ignored."""
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -40,3 +40,12 @@ def test_growth_is_what_exceeds_chance_and_what_is_usual():
     assert len(Holdings(115.0, 16, 34).growth_since(before)) == 3
     assert Holdings(115.0, 5, 13).growth_since(before, usual=200.0) == []
     assert len(Holdings(201.0, 5, 13).growth_since(before, usual=200.0)) == 1
+
+
+def test_a_short_fuzz_finds_nothing():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.soak.fuzz", "--minutes", "0.03"],
+        cwd=ROOT, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing found" in done.stdout

@@ -70,6 +70,12 @@ class Site:
         self._port = int(found[1])
         self.environ["PYRO_NS_PORT"] = found[1]
 
+    @property
+    def nameserver_pid(self) -> int:
+        """The process id of the name server that runs."""
+        assert self._nameserver is not None
+        return self._nameserver.pid
+
     def stop_nameserver(self) -> None:
         """End the name server; its entries are gone."""
         if self._nameserver is not None:

@@ -175,4 +175,8 @@ def receive_message(
         raise SecurityError(SPEAKS_TLS)
     head += receive_exactly(sock, _HEAD.size - len(head), deadline)
     size = check_head(head, largest, OURS)
-    return protocol.ReceivingMessage(head, receive_exactly(sock, size, deadline))
+    rest = receive_exactly(sock, size, deadline)
+    try:
+        return protocol.ReceivingMessage(head, rest)
+    except ValueError as error:  # of its annotations
+        raise errors.ProtocolError(f"a message makes no sense: {error!r:.100}") from error
