@@ -104,8 +104,7 @@ def pack_function(func: Callable[..., Any], setup: Setup | None = None) -> Packe
                     _remembered[id(func)] = (reference, parts, seeds, packed_function)
                     _remembered.move_to_end(id(func))
                 return packed_function
-    content, defined, seeds = _pack(func)
-    bundle = bundle_for(seeds, runs=partial(_functions_run, func))
+    content, defined, seeds, bundle = _pack(func)
     packed_function = _with_content(content, defined, bundle)
     packed = packed_function.packed
     if parts is not None and packed.nbytes <= LARGEST_REMEMBERED:
@@ -128,14 +127,24 @@ def _forget(number: int, reference: weakref.ref[Any]) -> None:
 
 def _pack(
     func: Callable[..., Any], setup: Setup | None = None
-) -> tuple[Content, Defined, frozenset[str]]:
-    """Return a function packed, what it finds in ``__main__``, and names of modules it needs."""
+) -> tuple[Content, Defined, frozenset[str], Bundle]:
+    """Return a function packed, what it finds in ``__main__``, its modules, and their bundle."""
+    more = frozenset() if setup is None else setup.depends.seeds
+    runs = partial(_functions_run, func, None if setup is None else setup.initializer)
     lost = len(lost_modules())
+    content, defined, seeds = _try_to_pack(func, setup)
+    bundle = bundle_for(seeds | more, runs=runs)
+    if len(lost_modules()) != lost:  # some of these modules must go by value
+        content, defined, seeds = _try_to_pack(func, setup)
+        bundle = bundle_for(seeds | more, runs=runs)
+    return content, defined, seeds, bundle
+
+
+def _try_to_pack(
+    func: Callable[..., Any], setup: Setup | None
+) -> tuple[Content, Defined, frozenset[str]]:
     try:
-        packed = _pack_once(func, setup)
-        bundle_for(packed[2], warn=False)
-        if len(lost_modules()) != lost:  # some of these modules must go by value
-            packed = _pack_once(func, setup)
+        return _pack_once(func, setup)
     except BaseException as error:  # user code, which must not end our thread
         if isinstance(error, KeyboardInterrupt):
             raise
@@ -148,7 +157,6 @@ def _pack(
             "make what cannot be pickled (a lock, a socket, a database connection) inside "
             "the function",
         ) from error
-    return packed
 
 
 def _pack_once(
@@ -194,9 +202,7 @@ def _with_bundle(function: PackedFunction, bundle: Bundle) -> PackedFunction:
 
 def _pack_with(func: Callable[..., Any], setup: Setup) -> PackedFunction:
     """Return a function packed with what it is to find, and what is to be done around it."""
-    content, defined, seeds = _pack(func, setup)
-    runs = partial(_functions_run, func, setup.initializer)
-    bundle = bundle_for(seeds | setup.depends.seeds, runs=runs)
+    content, defined, _, bundle = _pack(func, setup)
     depends = setup.depends
     if depends.modules or depends.data:
         bundle = with_more(bundle, depends.modules, depends.data, depends.contents)
