@@ -105,6 +105,6 @@ def _held(row: dict[str, Any]) -> list[list[str]]:
             runs = f"item {first}" if stop == first + 1 else f"items {first} to {stop - 1}"
             lines.append(
                 [name, process["name"], str(process["pid"]), str(process["world"]),
-                 runs if process["busy"] else "-"]
+                 (process["setup"] or runs) if process["busy"] else "-"]
             )  # fmt: skip
     return lines

@@ -107,6 +107,7 @@ class WorkerProcess:
             "name": self.name,
             "pid": self.pid,
             "busy": bool(mark.attempt),
+            "setup": mark.setup,
             "attempt": mark.attempt,
             "first": mark.first,
             "stop": mark.stop,

@@ -145,6 +145,21 @@ def test_status_lists_hosts_and_for_each_client_what_runs(own_cluster):
         assert sorted(pids) == sorted(cluster.pids())
 
 
+def test_status_tells_an_initializer(own_cluster, tmp_path):
+    cluster = own_cluster(1)
+    path = tmp_path / "go on"
+
+    def initializer():
+        while not path.exists():
+            time.sleep(0.01)
+
+    with seppo.map_parallel(abs, [1], initializer=initializer, fallback="error") as results:
+        cluster.wait_until_busy(1)
+        assert "the initializer" in cluster.run("-m", "seppo", "status").stdout
+        path.touch()
+        assert list(results) == [1]
+
+
 def test_status_as_json_tells_busy_and_idle(own_cluster):
     cluster = own_cluster(2)
 

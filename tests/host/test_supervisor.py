@@ -305,7 +305,7 @@ def test_what_a_client_holds_can_be_seen(shared, client, tmp_path):
     assert seen["name"] == "tester@here:1 test.py"
     (process,) = seen["processes"]
     assert process == {
-        "world": 3, "name": worker.name, "pid": worker.pid, "busy": True, "attempt": 5,
+        "world": 3, "name": worker.name, "pid": worker.pid, "busy": True, "setup": "", "attempt": 5,
         "first": 40, "stop": 41,
     }  # fmt: skip
 
