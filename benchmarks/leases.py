@@ -68,6 +68,26 @@ list(seppo.map_parallel(abs, [1, 2, 3], fallback="error"))
 print(json.dumps([*times, time.perf_counter() - began]))
 """
 
+SET = """
+import json, statistics, time
+import seppo
+import bench_setting as setting
+
+def median(change):
+    times = []
+    for i in range(100):
+        if change:
+            setting.N = i
+        began = time.perf_counter()
+        found = list(seppo.map_parallel(setting.get, [1, 2], fallback="error"))
+        times.append(time.perf_counter() - began)
+        assert not change or found == [i, i]
+    return statistics.median(times)
+
+list(seppo.map_parallel(setting.get, [1, 2], fallback="error"))
+print(json.dumps([median(True) - median(False)]))
+"""
+
 OBJECTS = """
 import dataclasses, json, multiprocessing, sys, time
 import seppo
@@ -106,6 +126,8 @@ def main() -> int:
         site.start_supervisor("leases", 2)
         first = _rounds(site, folder, FIRST)
         killed = _rounds(site, folder, KILLED)
+        (folder / "bench_setting.py").write_text("N = 0\ndef get(_):\n    return N\n")
+        setting = _rounds(site, folder, SET)
         _write_modules(folder)
         bundle = _rounds(site, folder, BUNDLE, before=lambda: _edit(folder))
         objects = _rounds(site, folder, OBJECTS, str(N_OBJECTS), rounds=3)
@@ -113,6 +135,7 @@ def main() -> int:
             ("first map of a new client", 1000 * first[0]),
             ("its third map", 1000 * first[2]),
             ("from the end of a process to its successor's first item", 1000 * killed[0]),
+            ("what setting a module's global costs the next map", 1000 * setting[0]),
             (f"first map with {N_MODULES} new modules", 1000 * bundle[0]),
             ("the same, unchanged", 1000 * bundle[3]),
             ("a map with none of them", 1000 * bundle[4]),

@@ -18,7 +18,7 @@ def results_of(func, items, **options):
 # --- what one client leaves in its processes
 
 SPOILS = """
-    import decimal, io, logging, os, signal, sys
+    import decimal, io, logging, numpy, os, signal, sys
 
     def look(_):
         umask = os.umask(0)
@@ -27,6 +27,7 @@ SPOILS = """
             os.environ.get("SPOILT"), umask, "/spoilt" in sys.path, sys.getrecursionlimit(),
             decimal.getcontext().prec, logging.root.manager.disable, type(sys.stdout).__name__,
             signal.getitimer(signal.ITIMER_REAL)[0] > 0, str(signal.getsignal(signal.SIGALRM)),
+            numpy.geterr()["divide"],
         )
 
     def spoil(x):
@@ -37,6 +38,7 @@ SPOILS = """
         sys.setrecursionlimit(sys.getrecursionlimit() + 1000)
         decimal.getcontext().prec = 5
         logging.disable(logging.CRITICAL)
+        numpy.seterr(divide="raise")
         sys.stdout = io.StringIO()
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         signal.setitimer(signal.ITIMER_REAL, 3600)
@@ -177,6 +179,37 @@ def test_what_an_interrupted_item_leaves_half_done_is_gone(project, tmp_path):
     with seppo.map_parallel(half.fill, map(str, marks), duplicate=False, **WORKERS):
         wait_until(lambda: all(mark.exists() for mark in marks), what="half filled caches")
     assert results_of(half.read, range(20)) == [{}] * 20
+
+
+def test_what_a_copy_that_lost_the_race_leaves_half_done_is_gone(project, tmp_path):
+    project.write(
+        "races.py",
+        """
+        import os, time
+        CACHE = {}
+
+        def fill(x, mark):
+            if x < 20:
+                time.sleep(0.05)  # so that it is known what is usual
+                return CACHE.get("half")
+            CACHE["half"] = True
+            try:
+                os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:  # the copy, which wins
+                CACHE.clear()
+                return "copy"
+            time.sleep(600)
+
+        def read(_):
+            time.sleep(0.01)
+            return dict(CACHE)
+        """,
+    )
+    races = project.load("races")
+    marks = [str(tmp_path / "mark")] * 21
+    results = list(seppo.map_parallel(races.fill, range(21), marks, fallback="error"))
+    assert results == [None] * 20 + ["copy"]
+    assert results_of(races.read, range(40)) == [{}] * 40
 
 
 def test_code_that_registers_itself_works_after_an_edit(project):
