@@ -60,7 +60,8 @@ def main() -> int:
         nameserver = Address(PYRO_NAME, site.settings.ns_host, site.settings.ns_port)
         pids = [site.nameserver_pid, site.supervisors["fuzzed"].pid, os.getpid()]
         before: list[Holdings] = []
-        while time.monotonic() < began + 60 * arguments.minutes and not problems:
+        holdings: list[Holdings] = []
+        while not holdings or (time.monotonic() < began + 60 * arguments.minutes and not problems):
             for _ in range(ROUND):
                 send(entry.address, mutated(dice, hello()))
                 send(nameserver, b"".join(call_of_pyro(dice) for _ in range(dice.randint(1, 3))))

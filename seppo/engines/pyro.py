@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import selectors
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from seppo.engines.arrivals import Arrivals
 from seppo.engines.base import Order, Told, WorldOver
@@ -93,6 +93,7 @@ class PyroEngine:
             self._idle_at[world] = time.monotonic() + IDLE_SECONDS
             return ()
         self._idle_at.pop(world, None)
+        self._tell_idle(list(self._idle_at))  # theirs may be the places that are needed
         # Fewer are not given back: the end of a map is no time to change places.
         if count > self._hosts.target(world):
             self._hosts.want(world, count)
@@ -152,13 +153,17 @@ class PyroEngine:
         if news:
             self._hosts_changed()
         self._workers.tick(now)
-        for world in [world for world, at in self._idle_at.items() if at <= now]:
-            del self._idle_at[world]
-            self._hosts.want(world, 0)
+        self._tell_idle([world for world, at in self._idle_at.items() if at <= now])
         over = self._worlds.over(now)
         for world in over:
             self._leave(world)
         return [(world, WorldOver()) for world in over]
+
+    def _tell_idle(self, worlds: Iterable[int]) -> None:
+        """Tell the hosts that there is no work in these worlds."""
+        for world in worlds:
+            del self._idle_at[world]
+            self._hosts.want(world, 0)
 
     def _hosts_changed(self) -> None:
         self.n_places = self._hosts.n_places

@@ -16,6 +16,8 @@ from seppo.trust.credentials import Credentials
 
 log = logging.getLogger(__name__)
 
+FAREWELL = 10.0  # seconds that the end may take, of a name server that is out of reach
+LAST_TRIES = 2  # at the end; else an entry stays that others have to find out about
 INTERVAL = 2.0  # seconds; registered again within 5 s is promised
 
 
@@ -69,12 +71,14 @@ class Registrar:
             self._wanted.clear()
             self._closing = True
         self._changed.set()
-        self._thread.join(timeout=5.0)
+        self._thread.join(timeout=FAREWELL)
 
     def _run(self) -> None:
+        tries = 0  # since it is being closed
         while True:
             self._changed.clear()
             closing = self._closing  # before agreeing: what was wanted last must be done
+            tries += closing
             try:
                 self._agree()
                 if not self._is_reachable:
@@ -84,6 +88,8 @@ class Registrar:
                 if self._is_reachable:
                     log.warning("%s; trying again every %g s", error, INTERVAL)
                 self._is_reachable = False
+                if 0 < tries < LAST_TRIES:
+                    continue  # it may merely be slow
             except Exception:  # whatever a strange name server answers must not end this
                 log.exception("the name server at %s", self._nameserver.location)
             if closing:

@@ -229,7 +229,8 @@ class Slots:
             for client, demand in self._unmet():
                 if self._is_crowded:
                     commands += self._make_room(now)
-                if not self._is_full or not self._held(client):
+                # One for each world: else a map would wait for another one of its client.
+                if not self._is_full or not self._held(client, demand.world):
                     slot = spares.pop(0)
                     if self._free is not None:
                         self._free -= ESTIMATE
@@ -246,7 +247,7 @@ class Slots:
 
     @property
     def _is_full(self) -> bool:
-        """Whether nobody gets more than one process."""
+        """Whether nobody gets more than one process for a world."""
         return self.is_memory_short or self._is_crowded
 
     def _make_room(self, now: float) -> list[HostCommand]:

@@ -14,7 +14,8 @@ class Bounds:
 
     Attributes:
         places: Processes for one world of a client, and spares.
-        max_clients: Clients that can have full sets at once; further ones get one process.
+        max_clients: Clients that can have full sets at once; further ones get one process
+            for each world.
         least_memory: Bytes that are to stay free; with less no process is added.
     """
 

@@ -111,6 +111,24 @@ def test_a_world_without_work_is_idle_and_keeps_its_processes(client, shared, mo
     client.wait(lambda: client.outcomes(7) == [1])
 
 
+def test_a_world_without_work_is_idle_at_once_when_another_one_wants_processes(
+    client, shared, monkeypatch
+):
+    monkeypatch.setattr("seppo.engines.pyro.IDLE_SECONDS", 1000.0)
+
+    def wanted():
+        return [c["wanted"] for c in shared.info()["clients"]]
+
+    client.want(0)
+    other = client.open(8, replace(pack_function(abs), setup=SetupFacts(key=b"other")))
+    client.want(1, other)
+    client.wait(lambda: wanted() == [{"1": 0, str(other): 1}])
+    client.engine.close_job(8)
+    client.want(0, other)
+    client.want(2)
+    client.wait(lambda: wanted() == [{"1": 2, str(other): 0}])
+
+
 def test_the_processes_of_a_world_that_is_over_end(client, shared):
     once = replace(pack_function(abs), setup=SetupFacts(key=b"once", has_finalizer=True))
     before = shared.leased()

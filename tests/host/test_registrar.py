@@ -128,6 +128,22 @@ def test_closing_takes_all_entries_out(fake, registrar):
     assert fake.entries == {}
 
 
+def test_a_name_server_that_does_not_answer_at_the_end_is_asked_once_more(fake, registrar):
+    registrar.add(entry("a"))
+    wait_until(lambda: fake.entries)
+    forget, asked = fake.forget, []
+
+    def is_slow(name: str) -> None:
+        asked.append(name)
+        if len(asked) == 1:
+            raise NameServerError(fake.location, "did not answer in time")
+        forget(name)
+
+    fake.forget = is_slow
+    registrar.close()
+    assert fake.entries == {}
+
+
 def test_closing_while_it_is_asking_takes_all_entries_out_too(fake, registrar):
     registrar.add(entry("a"))
     wait_until(lambda: fake.entries)

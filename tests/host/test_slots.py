@@ -241,6 +241,14 @@ def test_a_world_that_wants_none_is_idle_though_its_client_is_not():
     assert len(messages(commands, WorkerEnded)) == 2
 
 
+def test_a_second_world_of_a_client_gets_a_process_though_the_first_has_taken_all():
+    host = Host(places=2, max_clients=1)
+    host.say(Tick())
+    host.come("a")
+    host.say(Wanted("a", 1, 2), Wanted("a", 2, 2))
+    assert [slot.world for slot in host.slots if slot.client == "a"] == [1, 1, 2]
+
+
 def test_nothing_is_ended_for_idleness_while_there_is_room(host):
     host.come("a", "b")
     host.say(Wanted("a", 1, 2), Wanted("a", 1, 0))
