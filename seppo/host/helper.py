@@ -11,7 +11,8 @@ Should the helper be killed all the same, its workers end, and the keeper forks 
 which has all that was preloaded. The keeper does nothing else.
 
 A guardian leads a session and a process group of its own, to which its worker belongs, so
-that what user code does to its group reaches nobody else.
+that what user code does to its group reaches nobody else. When the worker ends, the guardian
+kills what is left of the group: processes that user code has started there.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 from typing import Any, NoReturn
 
 from seppo.wire.config import WorkerConfig, limit_threads
@@ -41,6 +43,8 @@ log = logging.getLogger(__name__)
 MESSAGE = 1 << 16  # bytes; the largest message between a supervisor and its helper
 PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 STEADY = 10.0  # seconds; a helper that lived longer is replaced in any case
+LAST_WORDS = 5  # seconds that a helper gets for ending once the supervisor is gone
+ROUNDS = 20  # looks for processes to kill; then there is one that forks faster
 QUICK_ENDS = 5  # helpers in a row that lived for less: then there is no other
 
 RunWorker = Callable[[socket.socket, WorkerConfig, "int | None"], None]
@@ -72,6 +76,8 @@ class _Helper:
     """The helper process."""
 
     def __init__(self, line: socket.socket, run_worker: RunWorker) -> None:
+        self._supervisor = os.getppid()
+        self._helper = 0  # for the keeper: its process id
         os.setsid()  # Ctrl-C in the terminal is the supervisor's business
         self._line = line
         self._run_worker = run_worker
@@ -109,20 +115,39 @@ class _Helper:
     def keep(self) -> None:
         """Have a helper, until the supervisor is gone or helpers end again and again."""
         keeper, quick_ends = os.getpid(), 0
+        self._end_after(self._supervisor)
         while quick_ends < QUICK_ENDS:
             began = time.monotonic()
             pid = os.fork()
             if pid == 0:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 self._end_with_parent(keeper)
                 os.setsid()
                 self.serve()
                 return
+            self._helper = pid
             self._tell({"helper": pid})
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             if status == 0:  # the supervisor is gone
                 return
             self._tell({"lost": status})
             quick_ends = quick_ends + 1 if time.monotonic() - began < STEADY else 0
+
+    def _end_after(self, supervisor: int) -> None:
+        """Be told when the supervisor ends, and kill a helper that does not end by itself then.
+
+        One that is stopped would stay for ever, and we with it.
+        """
+
+        def end(number: int, frame: FrameType | None) -> None:
+            os.kill(self._helper, signal.SIGKILL)
+            os._exit(1)
+
+        signal.signal(signal.SIGALRM, end)
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_WORDS))
+        self._prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != supervisor:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def serve(self) -> None:
         """Do what the supervisor asks until it is gone, then kill the workers."""
@@ -195,6 +220,7 @@ class _Helper:
             for fd in fds:
                 os.close(fd)
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            _kill_rest_of_group()
         except OSError as error:
             _say_unforked(error)
         finally:
@@ -245,6 +271,27 @@ class _Helper:
     def _kill_all(self) -> None:
         for pid in self._children:
             _kill(pid)
+
+
+def _kill_rest_of_group() -> None:
+    """Kill what user code has started and left behind in our process group.
+
+    Else the children of a global process pool would stay for ever, for nobody is left to end
+    them. A process that is to last has a session of its own.
+    """
+    group = str(os.getpgrp())
+    for _ in range(ROUNDS):  # one that is just being forked may be missed the first time
+        others = 0
+        for name in os.listdir("/proc"):
+            if name.isdigit() and int(name) != os.getpid():
+                with suppress(OSError):
+                    with open(f"/proc/{name}/stat") as file:
+                        state, _, its_group = file.read().rpartition(")")[2].split()[:3]
+                    if its_group == group and state not in "ZX":
+                        os.kill(int(name), signal.SIGKILL)
+                        others += 1
+        if not others:
+            return
 
 
 def _say_unforked(error: OSError) -> None:

@@ -260,6 +260,10 @@ class SpawnLauncher:
         return ours
 
     def _await_end(self, number: int, process: subprocess.Popen[bytes]) -> None:
+        # Not reaped yet, its number is nobody else's, and so is that of its process group.
+        if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        _kill_group(process)
         self._news.put(Ended(number, process.wait()))
         self._waker.wake()
 
@@ -296,6 +300,10 @@ class SpawnLauncher:
 
 def _kill_unreaped(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # it leads a session from its start
+        _kill_group(process)
         process.kill()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)  # it leads a session from its start

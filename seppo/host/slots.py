@@ -229,8 +229,7 @@ class Slots:
             for client, demand in self._unmet():
                 if self._is_crowded:
                     commands += self._make_room(now)
-                # One for each world: else a map would wait for another one of its client.
-                if not self._is_full or not self._held(client, demand.world):
+                if not self._has_its_share(client, demand.world):
                     slot = spares.pop(0)
                     if self._free is not None:
                         self._free -= ESTIMATE
@@ -240,6 +239,15 @@ class Slots:
                 break
         return commands
 
+    def _has_its_share(self, client: object, world: int) -> bool:
+        """Whether a world gets no more now. One it has in any case, unless memory is short.
+
+        Else a map would wait for the end of another one of its client.
+        """
+        if self.is_memory_short:
+            return bool(self._held(client))
+        return self._is_crowded and bool(self._held(client, world))
+
     @property
     def _is_crowded(self) -> bool:
         n_leased = sum(slot.client is not None and not slot.is_ending for slot in self)
@@ -247,7 +255,7 @@ class Slots:
 
     @property
     def _is_full(self) -> bool:
-        """Whether nobody gets more than one process for a world."""
+        """Whether nobody gets more than one process, for a world or in all."""
         return self.is_memory_short or self._is_crowded
 
     def _make_room(self, now: float) -> list[HostCommand]:

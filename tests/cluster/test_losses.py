@@ -202,3 +202,33 @@ def test_a_server_obeys_its_arguments_and_unregisters_on_ctrl_c(own_cluster, tmp
     end(server, signal.SIGINT)
     assert server.returncode == 0
     assert cluster.entries("lab") == []
+
+
+LEAVES = """
+import concurrent.futures, multiprocessing, os, seppo, sys, time
+
+def work(x):
+    global pool, child
+    pool = concurrent.futures.ProcessPoolExecutor(2)
+    child = multiprocessing.Process(target=time.sleep, args=(600,))
+    child.start()
+    pids = {pool.submit(os.getpid).result(), child.pid}
+    if sys.argv[1] == "kill":
+        print(*pids, flush=True, file=open(sys.argv[2], "a"))
+        os.kill(os.getpid(), 9)
+    return pids
+
+for pids in seppo.map_parallel(work, range(2), fallback="error"):
+    print(*pids, flush=True, file=open(sys.argv[2], "a"))
+"""
+
+
+@pytest.mark.parametrize("way", ["leave", "kill"])
+def test_processes_that_items_have_started_end_with_the_worker(own_cluster, tmp_path, way):
+    cluster = own_cluster(2)
+    script, told = tmp_path / "leaves.py", tmp_path / "pids"
+    script.write_text(LEAVES)
+    cluster.run(script, way, told, check=way == "leave")
+    pids = [int(pid) for pid in told.read_text().split()]
+    assert len(pids) >= 2
+    wait_until(lambda: not any(map(is_alive, pids)), "the end of what the items have started")

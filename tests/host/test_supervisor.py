@@ -185,6 +185,18 @@ def test_a_keeper_that_is_stopped_with_its_helper_ends_the_supervisor_with_a_rea
         wait_until(lambda: not is_running(helper))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
+def test_a_helper_that_is_stopped_does_not_outlive_a_supervisor_that_is_killed():
+    soon = "import seppo.host.helper as h\nh.LAST_WORDS = 1\n"
+    with SupervisorProcess(None, 1, "killed", first=soon) as supervisor:
+        (pid,) = supervisor.spares()
+        helper = parent_of(parent_of(pid))
+        family = [pid, parent_of(pid), helper, parent_of(helper)]
+        os.kill(helper, signal.SIGSTOP)
+        supervisor.kill()
+        wait_until(lambda: not any(map(is_running, family)), "the end of all")
+
+
 CRASHING = """
 import seppo.worker.process, sys
 def crash(*_):
