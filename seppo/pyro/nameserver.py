@@ -68,8 +68,8 @@ class NameServer:
 
     @property
     def location(self) -> str:
-        """``host:port``, for messages."""
-        return f"{self._address.host}:{self._address.port}"
+        """``host:port``, or ``./u:path``, for messages."""
+        return self._address.location
 
     def register(self, entry: Entry) -> None:
         """Make the entry known, in place of an older one of the same name.
