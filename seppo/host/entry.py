@@ -7,6 +7,7 @@ from typing import Any
 from seppo.host.options import HostOptions
 from seppo.host.overview import facts
 from seppo.host.registrar import Registrar
+from seppo.place import user_domain
 from seppo.pyro.nameserver import Entry
 from seppo.settings import Settings
 from seppo.trust.credentials import Credentials
@@ -63,6 +64,8 @@ class HostEntry:
             self._is_announced = True
             told = {name: str(value) for name, value in self.facts().items()}
             told["key"] = self._fingerprint
+            if self._address.path:
+                told["machine"] = user_domain()
             self._registrar.add(Entry(self._name, self._address, told))
 
     def withdraw(self) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seppo.errors import NameServerError, ProtocolError, SecurityError
+from seppo.place import user_domain
 from seppo.pyro.proxy import ask_nameserver
 from seppo.settings import Settings
 from seppo.trust.credentials import Credentials
@@ -39,7 +40,8 @@ class Entry:
     Attributes:
         name: The name it is registered under.
         address: Where it says it listens.
-        facts: What it says of itself: group, host, pid, python, places, protocol, key.
+        facts: What it says of itself: group, host, pid, python, places, protocol, key, and, if
+            it has a Unix socket, machine.
     """
 
     name: str
@@ -165,10 +167,12 @@ def _entry(name: str, uri: Any, metadata: Any) -> Entry:
     Raises:
         ProtocolError, TypeError, ValueError: If it is none.
     """
-    address = Address.parse(str(uri))
+    address, facts = Address.parse(str(uri)), _facts(metadata)
     if not name.isprintable() or address.object != SUPERVISOR:
         raise ValueError("no entry of a host")
-    return Entry(name, address, _facts(metadata))
+    if address.path and facts.get("machine") != user_domain():
+        raise ValueError("a Unix socket of another user or machine")
+    return Entry(name, address, facts)
 
 
 def _facts(metadata: Any) -> dict[str, str]:

@@ -49,6 +49,15 @@ def is_loopback(host: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
+def stays_here(host: str) -> bool:
+    """Whether what is sent to somebody who listens there cannot leave this machine.
+
+    >>> stays_here("127.0.0.1"), stays_here("./u:/run/seppo"), stays_here("10.0.0.1")
+    (True, True, False)
+    """
+    return bool(path_of(host)) or is_loopback(host)
+
+
 def wants_tls(settings: Settings, server_host: str) -> bool:
     """Return whether a connection to a server that listens there is encrypted."""
     if path_of(server_host):
