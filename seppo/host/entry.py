@@ -23,6 +23,7 @@ class HostEntry:
         settings: Name server and group.
         options: What the user of the host has chosen.
         credentials: Its key, and its certificates for other machines.
+        local: The Unix socket on which it answers as well; None if there is none.
 
     Attributes:
         is_encrypted: Whether calls of clients are encrypted.
@@ -35,10 +36,12 @@ class HostEntry:
         settings: Settings,
         options: HostOptions,
         credentials: Credentials,
+        local: Address | None = None,
     ) -> None:
         self.is_encrypted = credentials.is_encrypted(address.host)
         self._name = name
         self._address = address
+        self._local = local
         self._group = settings.group
         self._places = options.places
         self._fingerprint = credentials.key.fingerprint
@@ -64,7 +67,9 @@ class HostEntry:
             self._is_announced = True
             told = {name: str(value) for name, value in self.facts().items()}
             told["key"] = self._fingerprint
-            if self._address.path:
+            if self._local is not None:
+                told["unix"] = self._local.location
+            if self._local is not None or self._address.path:
                 told["machine"] = user_domain()
             self._registrar.add(Entry(self._name, self._address, told))
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from seppo.errors import NameServerError, ProtocolError, SecurityError
@@ -41,7 +43,7 @@ class Entry:
         name: The name it is registered under.
         address: Where it says it listens.
         facts: What it says of itself: group, host, pid, python, places, protocol, key, and, if
-            it has a Unix socket, machine.
+            it has a Unix socket, machine and unix.
     """
 
     name: str
@@ -52,6 +54,15 @@ class Entry:
     def speaks_our_protocol(self) -> bool:
         """Whether it claims the same protocol version."""
         return self.facts.get("protocol") == str(PROTOCOL_VERSION)
+
+    @cached_property
+    def nearest(self) -> Address:
+        """The address to try first: on our own machine, a Unix socket of our own user's."""
+        if self.facts.get("machine") == user_domain() and "unix" in self.facts:
+            with suppress(ProtocolError):
+                local = Address.parse(f"PYRO:{SUPERVISOR}@{self.facts['unix']}")
+                return local if local.path else self.address
+        return self.address
 
 
 class NameServer:

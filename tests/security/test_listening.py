@@ -87,7 +87,7 @@ def test_where_no_unix_socket_can_be_made_seppo_run_listens_on_loopback_alone(tm
     long = tmp_path / ("long" * 25)
     with seppo_run(tmp_path, XDG_RUNTIME_DIR="", XDG_CACHE_HOME=str(long)) as process:
         found = listeners(family_of(process.pid))
-        assert len(found) == 2  # name server and supervisor: the workers have their client
+        assert len(found) >= 2  # name server, supervisor, and workers whose client is on its way
         assert {host for host, _ in found} == LOOPBACK
 
 
