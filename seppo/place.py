@@ -6,6 +6,8 @@ ever. Processes that an item starts are told by an environment variable.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import pwd
 import socket
@@ -82,6 +84,28 @@ def machine_domain() -> str:
         return f"{namespace_of('mnt')}/{os.geteuid()}"
     except OSError:
         return ""
+
+
+def loopback_domain() -> str:
+    """Return a text that is equal for processes on one loopback interface, and nowhere else."""
+    try:
+        return namespace_of("net")
+    except OSError:  # not Linux, where there is one loopback interface for each machine
+        return socket.gethostname()
+
+
+def user_domain() -> str:
+    """Return a text that is equal for processes of one user on one machine, and nowhere else.
+
+    They see the same files and are in the same network. It is a hash: others may read it.
+    """
+    return _user_domain(os.geteuid())
+
+
+@functools.cache
+def _user_domain(user: int) -> str:
+    text = f"{user} {machine_domain()} {loopback_domain()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def namespace_of(kind: str) -> str:

@@ -40,7 +40,7 @@ class Settings:
     """What can be set from outside, with the names and units used inside.
 
     Attributes:
-        ns_host: Host of the Pyro5 name server (``PYRO_NS_HOST``).
+        ns_host: Host of the Pyro5 name server (``PYRO_NS_HOST``); ``./u:PATH`` for a Unix socket.
         ns_port: Port of the Pyro5 name server (``PYRO_NS_PORT``).
         host: Address that workers listen on (``PYRO_HOST``).
         group: Workers are found under this name (``SEPPO_GROUP``).

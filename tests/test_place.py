@@ -1,12 +1,13 @@
 """Where this code runs."""
 
 import os
+import re
 import sys
 import warnings
 
 import pytest
 
-from seppo.place import level_of_caller, machine_domain, namespace_of
+from seppo.place import level_of_caller, machine_domain, namespace_of, user_domain
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 
@@ -39,3 +40,11 @@ def test_a_warning_points_at_the_first_line_that_is_not_ours():
     with pytest.warns(UserWarning, match="x") as caught:
         ours["warn"]()
     assert caught[0].filename == __file__
+
+
+def test_the_domain_of_a_user_tells_nothing_and_is_for_one_user(monkeypatch):
+    ours = user_domain()
+    assert ours == user_domain()
+    assert re.fullmatch("[0-9a-f]{32}", ours)
+    monkeypatch.setattr("os.geteuid", lambda: 54321)
+    assert user_domain() != ours

@@ -24,8 +24,9 @@ from seppo.settings import Settings
 from seppo.shipping.bundle import environment_here
 from seppo.trust.credentials import Credentials
 from seppo.trust.keyfile import key_path
-from seppo.trust.tls import is_loopback
+from seppo.trust.tls import stays_here
 from seppo.version import PROTOCOL_VERSION, __version__
+from seppo.wire.address import location_of
 from seppo.wire.codec import from_frame
 from seppo.wire.messages import Welcome
 from seppo.wire.stream import Stream
@@ -131,7 +132,7 @@ def check_nameserver(
     settings: Settings, credentials: Credentials, group: str | None
 ) -> tuple[Finding, list[Entry]]:
     """Ask the name server who is there."""
-    where = f"{settings.ns_host}:{settings.ns_port}"
+    where = location_of(settings.ns_host, settings.ns_port)
     what = f"name server at {where}"
     try:
         entries, n_foreign = NameServer(settings, credentials).find_ours(group)
@@ -168,7 +169,7 @@ def check_host(credentials: Credentials, entry: Entry) -> list[Finding]:
 
 def check_reach(credentials: Credentials, entry: Entry) -> tuple[Finding, Patient | None]:
     """Prove the key to each other, make a control call, and wait for the answer."""
-    what = f"{entry.name} at {entry.address.host}:{entry.address.port}"
+    what = f"{entry.name} at {entry.address.location}"
     asked = time.time()
     try:
         health = call(credentials, entry.address, "health", timeout=PATIENCE)
@@ -198,8 +199,8 @@ def check_encryption(patient: Patient) -> Finding:
     host = patient.entry.address.host
     if patient.credentials.is_encrypted(host):
         return Finding(what, True, "TLS")
-    if is_loopback(host):
-        return Finding(what, True, "none, on loopback")
+    if stays_here(host):
+        return Finding(what, True, "none, and what is sent stays on this machine")
     fix = "make certificates with 'seppo keys new', and go without --insecure and SEPPO_INSECURE"
     return Finding(what, False, f"none, on {host}", fix)
 

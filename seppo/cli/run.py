@@ -19,6 +19,7 @@ from typing import Any
 from seppo.cli.leash import on_leash
 from seppo.cli.worker import add_count, workers_wanted
 from seppo.host.launcher import Launcher, launcher
+from seppo.host.local import local_host
 from seppo.host.options import HostOptions
 from seppo.host.supervisor import Supervisor
 from seppo.place import INSIDE
@@ -71,10 +72,13 @@ def _throw_away_key() -> Iterator[str]:
 def _run_with(
     arguments: argparse.Namespace, forker: Launcher, options: HostOptions, key_file: str
 ) -> int:
-    settings = replace(Settings.load(), host="127.0.0.1", key_file=key_file)
+    host = local_host() or "127.0.0.1"
+    settings = replace(Settings.load(), host=host, key_file=key_file)
     ignore_warnings_of_parsers()
-    nameserver = NameServerThread("127.0.0.1", 0, Credentials(settings))
-    settings = replace(settings, ns_host=nameserver.host, ns_port=nameserver.port)
+    nameserver = NameServerThread(host, 0, Credentials(settings))
+    settings = replace(
+        settings, ns_host=nameserver.host, ns_port=nameserver.port or settings.ns_port
+    )
     supervisor = Supervisor(settings, options, forker)
     thread = threading.Thread(target=_supervise, args=(supervisor,), name="seppo-supervisor")
     thread.start()

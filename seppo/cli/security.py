@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 from seppo.settings import Settings
-from seppo.trust.tls import is_loopback
+from seppo.trust.tls import stays_here
 
 
 def add_key_file(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def with_key_file(settings: Settings, arguments: argparse.Namespace) -> Settings
 
 def warn_if_insecure(verb: str, settings: Settings, host: str) -> None:
     """Say on standard error that what goes over the network can be read by others."""
-    if settings.insecure and not settings.tls_on_loopback and not is_loopback(host):
+    if settings.insecure and not settings.tls_on_loopback and not stays_here(host):
         print(
             f"seppo {verb}: warning: it listens on {host} without TLS (--insecure): everybody "
             "on the network can read what is sent, and change it",

@@ -15,6 +15,7 @@ from seppo.pyro.nameserver import Entry, NameServer
 from seppo.pyro.proxy import call
 from seppo.settings import Settings
 from seppo.trust.credentials import Credentials
+from seppo.wire.address import location_of
 
 COLUMNS = ("name", "host", "pid", "group", "python", "address", "encrypted", "places", "state")
 CLIENT_COLUMNS = ("client", "process", "pid", "world", "runs")
@@ -46,7 +47,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return 0
-    where = f"{settings.ns_host}:{settings.ns_port}"
+    where = location_of(settings.ns_host, settings.ns_port)
     if not rows:
         others = f" of yours, and {n_foreign} with other keys" if n_foreign else ""
         print(f"no hosts{others} are registered at {where}; start some with 'seppo worker'")
@@ -67,7 +68,7 @@ def _ask(credentials: Credentials, entry: Entry, settings: Settings) -> dict[str
         "pid": entry.facts.get("pid", "?"),
         "group": entry.facts.get("group", "?"),
         "python": entry.facts.get("python", "?"),
-        "address": f"{entry.address.host}:{entry.address.port}",
+        "address": entry.address.location,
         "encrypted": "?",
         "places": entry.facts.get("places", "?"),
         "clients": [],

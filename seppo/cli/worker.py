@@ -13,6 +13,7 @@ from seppo.host.launcher import launcher
 from seppo.host.options import HostOptions
 from seppo.host.supervisor import Supervisor
 from seppo.settings import Settings
+from seppo.wire.address import location_of
 from seppo.wire.config import cpus
 from seppo.worker.process import run_worker
 
@@ -119,10 +120,11 @@ def execute(arguments: argparse.Namespace) -> int:
     forker = launcher(run_worker, options.preload, options.threads)  # before any thread
     supervisor = Supervisor(settings, options, forker)
     warn_if_insecure("worker", settings, supervisor.address.host)
+    nameserver = location_of(settings.ns_host, settings.ns_port)
     encrypted = "encrypted" if supervisor.is_encrypted else "not encrypted"
     print(
         f"{count} worker(s) for each client of group {settings.group!r} listen on {settings.host}, "
-        f"{encrypted}; name server {settings.ns_host}:{settings.ns_port}; Ctrl-C stops them",
+        f"{encrypted}; name server {nameserver}; Ctrl-C stops them",
         flush=True,
     )
     supervisor.run()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
+import socket
 import sys
 import threading
 import time
@@ -46,7 +47,7 @@ class HostArrival:
     """A supervisor that has greeted us.
 
     Attributes:
-        address: Where it was found.
+        address: Where it was found, its Unix socket if it offers us one.
         name: What it calls itself.
         places: Processes that it may hold for us.
         is_draining: Whether it leases none any more.
@@ -107,7 +108,7 @@ class Discovery:
             SecurityError: If it cannot prove that it belongs here.
         """
         entries = self._find()
-        addresses = {entry.address for entry in entries}
+        addresses = {entry.nearest for entry in entries}
         self._try(entries)
         began = time.monotonic()
         deadline = began + 2 * self._settings.connect_timeout  # to connect, and to be greeted
@@ -163,16 +164,16 @@ class Discovery:
         # have kept us waiting before.
         entries = random.Random().sample(list(entries), len(entries))
         with self._changed:
-            entries.sort(key=lambda entry: entry.address in self._silent)
+            entries.sort(key=lambda entry: entry.nearest in self._silent)
             for entry in entries:
-                if entry.address in self._trying or self._is_known(entry.address):
+                if entry.nearest in self._trying or self._is_known(entry.nearest):
                     continue
-                if self._silent.get(entry.address, 0.0) > time.monotonic():
+                if self._silent.get(entry.nearest, 0.0) > time.monotonic():
                     continue
-                self._trying.add(entry.address)
+                self._trying.add(entry.nearest)
                 self._connectors.submit(partial(self._try_one, entry))
             self._connectors.resume()
-            found = {entry.address for entry in entries}
+            found = {entry.nearest for entry in entries}
             for told in (self._silent, self._refusals):  # others are not registered any more
                 for address in told.keys() - found:
                     del told[address]
@@ -193,12 +194,12 @@ class Discovery:
             is_silent = not is_stale  # something else listens there
         finally:
             with self._changed:
-                self._trying.discard(entry.address)
-                self._refusals.pop(entry.address, None)
+                self._trying.discard(entry.nearest)
+                self._refusals.pop(entry.nearest, None)
                 if refusal is not None:
-                    self._refusals[entry.address] = refusal
+                    self._refusals[entry.nearest] = refusal
                 if is_silent:
-                    self._silent[entry.address] = time.monotonic() + SILENT
+                    self._silent[entry.nearest] = time.monotonic() + SILENT
                 self._changed.notify_all()
         if is_stale:
             self._remove(entry)
@@ -211,7 +212,7 @@ class Discovery:
                 f"it speaks protocol {entry.facts.get('protocol', '?')}, this is "
                 f"{PROTOCOL_VERSION}: install the same seppo on both sides"
             )
-        sock = attach(self._credentials, entry.address, timeout)
+        sock = self._attach(entry, timeout)
         try:
             watch_closely(sock, self._settings.silence)
             stream = Stream(sock, LARGEST)
@@ -221,10 +222,18 @@ class Discovery:
                 raise ProtocolError(
                     f"its entry says group {self._settings.group!r}, and it serves another"
                 )
-            return HostArrival(entry.address, *_who(info), stream)
+            return HostArrival(entry.nearest, *_who(info), stream)
         except BaseException:
             sock.close()
             raise
+
+    def _attach(self, entry: Entry, timeout: float) -> socket.socket:
+        if entry.nearest != entry.address:
+            try:
+                return attach(self._credentials, entry.nearest, timeout)
+            except OSError as error:  # of many kinds, a SecurityError among them
+                log.info("%s is tried by TCP: %s", entry.name, error)
+        return attach(self._credentials, entry.address, timeout)
 
     def _remove(self, entry: Entry) -> None:
         """Take an entry out of the name server: nobody listens at its address any more.

@@ -34,9 +34,13 @@ class Client:
     Args:
         sock: The connection.
         silence: Seconds out of reach that count as gone.
+
+    Attributes:
+        is_local: Whether it has come over a Unix socket.
     """
 
     def __init__(self, sock: socket.socket, silence: float) -> None:
+        self.is_local = sock.family == socket.AF_UNIX
         self._has_greeted = False
         watch_closely(sock, silence)
         self._stream = Stream(sock, LARGEST)

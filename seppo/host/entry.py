@@ -7,6 +7,7 @@ from typing import Any
 from seppo.host.options import HostOptions
 from seppo.host.overview import facts
 from seppo.host.registrar import Registrar
+from seppo.place import user_domain
 from seppo.pyro.nameserver import Entry
 from seppo.settings import Settings
 from seppo.trust.credentials import Credentials
@@ -22,6 +23,7 @@ class HostEntry:
         settings: Name server and group.
         options: What the user of the host has chosen.
         credentials: Its key, and its certificates for other machines.
+        local: The Unix socket on which it answers as well; None if there is none.
 
     Attributes:
         is_encrypted: Whether calls of clients are encrypted.
@@ -34,10 +36,12 @@ class HostEntry:
         settings: Settings,
         options: HostOptions,
         credentials: Credentials,
+        local: Address | None = None,
     ) -> None:
         self.is_encrypted = credentials.is_encrypted(address.host)
         self._name = name
         self._address = address
+        self._local = local
         self._group = settings.group
         self._places = options.places
         self._fingerprint = credentials.key.fingerprint
@@ -63,6 +67,10 @@ class HostEntry:
             self._is_announced = True
             told = {name: str(value) for name, value in self.facts().items()}
             told["key"] = self._fingerprint
+            if self._local is not None:
+                told["unix"] = self._local.location
+            if self._local is not None or self._address.path:
+                told["machine"] = user_domain()
             self._registrar.add(Entry(self._name, self._address, told))
 
     def withdraw(self) -> None:

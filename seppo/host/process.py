@@ -60,10 +60,14 @@ class WorkerProcess:
         """Take note of its id."""
         self.pid = pid
 
-    def lease(self) -> None:
-        """Tell the process to listen for its client, with a new token."""
+    def lease(self, host: str) -> None:
+        """Tell the process to listen for its client, with a new token.
+
+        Args:
+            host: What to listen on.
+        """
         self.token = secrets.token_hex(16)
-        self.say(lease={"token": self.token})
+        self.say(lease={"token": self.token, "host": host})
 
     def close_line(self) -> None:
         """Close its control line: it is not heard any more."""

@@ -52,6 +52,7 @@ from seppo.host.events import (
 )
 from seppo.host.health import free_memory, health
 from seppo.host.launcher import Launcher
+from seppo.host.local import local_host
 from seppo.host.options import HostOptions
 from seppo.host.overview import overview
 from seppo.host.process import WorkerProcess
@@ -64,7 +65,7 @@ from seppo.pyro.nameserver import SUPERVISOR
 from seppo.settings import Settings
 from seppo.shipping.cache import GRACE, Sweeper
 from seppo.trust.credentials import Credentials
-from seppo.wire.address import Address
+from seppo.wire.address import Address, path_of
 from seppo.wire.messages import Hello, Kill, Message, Want
 from seppo.wire.stream import Waker
 
@@ -116,6 +117,7 @@ class Supervisor:
             on_request=lambda client, message: self._call(partial(self._answer, client, message)),
             on_gone=lambda client: self._call(partial(self._handle, ClientLeft(client))),
         )
+        self._local = settings.host if path_of(settings.host) else local_host()
         self._gave_up: str | None = None
         self._all_ready = threading.Event()  # set once every spare was ready, or none will be
         ask = partial(health, settings, credentials)
@@ -124,9 +126,11 @@ class Supervisor:
         }  # fmt: skip
         self._daemon = ControlDaemon(
             SUPERVISOR, settings.host, options.port, calls, self._clients.attach,
-            credentials=credentials,
+            credentials=credentials, local="" if path_of(settings.host) else self._local,
         )  # fmt: skip
-        self._entry = HostEntry(self.name, self.address, settings, options, credentials)
+        self._entry = HostEntry(
+            self.name, self.address, settings, options, credentials, self._daemon.local
+        )
 
     @property
     def address(self) -> Address:
@@ -302,7 +306,10 @@ class Supervisor:
                 if not self._processes.start(number, config):
                     self._call(partial(self._handle, ProcessEnded(number, 1)))
             case Lease(number=number):
-                self._processes.by_number[number].lease()
+                process = self._processes.by_number[number]
+                slot = self._slots.find(process.name)
+                is_local = slot is not None and getattr(slot.client, "is_local", False)
+                process.lease(self._local if is_local else self._settings.host)
             case Tell(client=client, message=message):
                 assert isinstance(client, Client)
                 client.tell(message)

@@ -22,6 +22,7 @@ from seppo.settings import Settings
 from seppo.values.function import pack_function
 from seppo.values.retry import Retry, retrying
 from seppo.values.source import ItemSource, SequenceSource, StreamSource, is_sliceable
+from seppo.wire.address import location_of
 
 R = TypeVar("R")
 
@@ -182,7 +183,7 @@ def _driver(settings: Settings, fallback: str) -> Driver | None:
         driver = driver_for(settings)
         reason = (
             f"no worker of group {settings.group!r} is registered at the name server at "
-            f"{settings.ns_host}:{settings.ns_port}"
+            f"{location_of(settings.ns_host, settings.ns_port)}"
         )
     except NameServerError as error:
         driver, reason = None, f"no name server answers ({error.reason})"

@@ -19,15 +19,14 @@ _lock = threading.Lock()
 class _NoSocket:
     """Stands in for a connection where Pyro5 wants one: connections come from elsewhere."""
 
-    family = socket.AF_INET
-
     def __init__(self, address: Address) -> None:
-        self._name = (address.host, address.port)
+        self.family = socket.AF_UNIX if address.path else socket.AF_INET
+        self._name = address.path or (address.host, address.port)
 
-    def getpeername(self) -> tuple[str, int]:
+    def getpeername(self) -> str | tuple[str, int]:
         return self._name
 
-    def getsockname(self) -> tuple[str, int]:
+    def getsockname(self) -> str | tuple[str, int]:
         return self._name
 
 

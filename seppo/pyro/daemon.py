@@ -47,6 +47,11 @@ class ControlDaemon:
             the connections' threads.
         on_attach: Serves one data channel, given its socket; returns when it has ended.
         credentials: What we and our clients prove to each other.
+        local: ``./u:FOLDER`` to listen on a Unix socket as well; empty for none.
+
+    Attributes:
+        address: Where it listens.
+        local: The Unix socket on which it listens as well; None if there is none.
 
     Raises:
         OSError: If the port cannot be listened on.
@@ -62,25 +67,37 @@ class ControlDaemon:
         on_attach: Callable[[socket.socket], None] | None = None,
         *,
         credentials: Credentials,
+        local: str = "",
     ) -> None:
         members: dict[str, Any] = {key: _as_method(function) for key, function in calls.items()}
         if on_attach is not None:
             members["attach"] = _as_method(_upgrade(on_attach))
         published = server.expose(type("Published", (), members))()
-        self._server = PyroServer(name, published, host, port, credentials)
-        self.address = self._server.address
+        self._servers = [PyroServer(name, published, host, port, credentials)]
+        self.address = self._servers[0].address
+        self.local: Address | None = None
+        if local:
+            try:
+                self._servers.append(PyroServer(name, published, local, 0, credentials))
+            except BaseException:
+                self.close()
+                raise
+            self.local = self._servers[1].address
 
     def start(self) -> None:
         """Begin to answer."""
-        self._server.listener.start()
+        for each in self._servers:
+            each.listener.start()
 
     def abandon(self) -> None:
         """Close our copies of the sockets: this is a forked child."""
-        self._server.listener.abandon()
+        for each in self._servers:
+            each.listener.abandon()
 
     def close(self) -> None:
         """Stop listening and end all connections."""
-        self._server.listener.close()
+        for each in self._servers:
+            each.listener.close()
 
 
 class PyroServer:

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from seppo.errors import NameServerError, ProtocolError, SecurityError
+from seppo.place import user_domain
 from seppo.pyro.proxy import ask_nameserver
 from seppo.settings import Settings
 from seppo.trust.credentials import Credentials
@@ -39,7 +42,8 @@ class Entry:
     Attributes:
         name: The name it is registered under.
         address: Where it says it listens.
-        facts: What it says of itself: group, host, pid, python, places, protocol, key.
+        facts: What it says of itself: group, host, pid, python, places, protocol, key, and, if
+            it has a Unix socket, machine and unix.
     """
 
     name: str
@@ -50,6 +54,15 @@ class Entry:
     def speaks_our_protocol(self) -> bool:
         """Whether it claims the same protocol version."""
         return self.facts.get("protocol") == str(PROTOCOL_VERSION)
+
+    @cached_property
+    def nearest(self) -> Address:
+        """The address to try first: on our own machine, a Unix socket of our own user's."""
+        if self.facts.get("machine") == user_domain() and "unix" in self.facts:
+            with suppress(ProtocolError):
+                local = Address.parse(f"PYRO:{SUPERVISOR}@{self.facts['unix']}")
+                return local if local.path else self.address
+        return self.address
 
 
 class NameServer:
@@ -68,8 +81,8 @@ class NameServer:
 
     @property
     def location(self) -> str:
-        """``host:port``, for messages."""
-        return f"{self._address.host}:{self._address.port}"
+        """``host:port``, or ``./u:path``, for messages."""
+        return self._address.location
 
     def register(self, entry: Entry) -> None:
         """Make the entry known, in place of an older one of the same name.
@@ -165,10 +178,12 @@ def _entry(name: str, uri: Any, metadata: Any) -> Entry:
     Raises:
         ProtocolError, TypeError, ValueError: If it is none.
     """
-    address = Address.parse(str(uri))
+    address, facts = Address.parse(str(uri)), _facts(metadata)
     if not name.isprintable() or address.object != SUPERVISOR:
         raise ValueError("no entry of a host")
-    return Entry(name, address, _facts(metadata))
+    if address.path and facts.get("machine") != user_domain():
+        raise ValueError("a Unix socket of another user or machine")
+    return Entry(name, address, facts)
 
 
 def _facts(metadata: Any) -> dict[str, str]:

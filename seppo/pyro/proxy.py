@@ -17,6 +17,7 @@ from typing import Any
 from Pyro5 import errors, protocol
 
 from seppo.pyro.bounds import JSON, LARGEST_ANSWER, LARGEST_TRUSTED, receive_message
+from seppo.trust import sockets
 from seppo.trust.credentials import Credentials, what_tls_says
 from seppo.wire.address import Address
 
@@ -85,10 +86,7 @@ def knock(address: Address, timeout: float) -> None:
     Raises:
         OSError: If nobody does.
     """
-    try:
-        socket.create_connection((address.host, address.port), timeout).close()
-    except UnicodeError as error:  # what the codec for host names raises for odd ones
-        raise ConnectionError(f"{address.host!r} is no name of a host") from error
+    sockets.connect(address, timeout).close()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from seppo.pyro.nameserver import PYRO_NAME
 from seppo.trust.credentials import Credentials
 
 MOST_ENTRIES = 2_000  # a host is one, however many workers it has
-LARGEST_ENTRY = 1024  # bytes of name, URI and metadata in JSON; a host's has about 500
+LARGEST_ENTRY = 1024  # bytes of name, URI and metadata in JSON; a host's has about 700
 LARGEST_PAGE = 100  # metadata tags in a query
 
 

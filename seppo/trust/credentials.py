@@ -17,7 +17,7 @@ from typing import Any
 
 from seppo.errors import SecurityError
 from seppo.settings import Settings
-from seppo.trust import proof, tls
+from seppo.trust import proof, sockets, tls
 from seppo.trust.keyfile import Key, ensure_key, key_path
 from seppo.trust.proof import ProofContext
 from seppo.wire.address import Address
@@ -57,10 +57,10 @@ class Credentials:
             return self._key
 
     def check_server(self, host: str, keyless: bool = False) -> None:
-        """Have all at hand that a server at this IP address needs.
+        """Have all at hand that a server needs.
 
         Args:
-            host: Where it listens.
+            host: The IP address that it listens on, or ``./u:PATH``.
             keyless: It asks nobody for the key.
 
         Raises:
@@ -72,7 +72,7 @@ class Credentials:
             self._server_side()
 
     def is_encrypted(self, host: str) -> bool:
-        """Whether connections to a server at this IP address are encrypted."""
+        """Whether connections to a server that listens there are encrypted."""
         return tls.wants_tls(self._settings, host)
 
     def connect(self, address: Address, timeout: float, keyless: bool = False) -> socket.socket:
@@ -92,14 +92,12 @@ class Credentials:
         """
         key = None if keyless else self.key  # before a connection is made: it may not be had
         deadline = time.monotonic() + timeout
+        sock = sockets.connect(address, timeout)
         try:
-            sock = socket.create_connection((address.host, address.port), timeout)
-        except UnicodeError as error:  # what the codec for host names raises for odd ones
-            raise ConnectionError(f"{address.host!r} is no name of a host") from error
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            peer = sock.getpeername()
-            if tls.wants_tls(self._settings, peer[0]):
+            # A name that the user gave may be one of loopback.
+            if tls.wants_tls(
+                self._settings, address.host if address.path else sock.getpeername()[0]
+            ):
                 sock = self._wrap_client(sock, deadline)
             if key is not None:
                 binding = _client_binding(sock)
@@ -141,7 +139,7 @@ class Credentials:
 
         Args:
             sock: A connection that was accepted; nothing was read from it.
-            listens_on: The IP address that our listener has. It decides about TLS, not the
+            listens_on: The host that our listener has. It decides about TLS, not the
                 address that the client has come to: one that listens on every interface
                 encrypts on loopback, too.
             role: The name of the object that we publish.
@@ -155,8 +153,7 @@ class Credentials:
             TimeoutError: If it takes too long.
             OSError: If the connection breaks.
         """
-        here, there = sock.getsockname(), sock.getpeername()
-        binding = proof.address_binding(there[:2], here[:2])
+        binding = proof.address_binding(sock.getpeername(), sock.getsockname())
         if tls.wants_tls(self._settings, listens_on):
             context, certificate = self._server_side()
             sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
@@ -221,4 +218,4 @@ def _client_binding(sock: socket.socket) -> bytes:
         certificate = sock.getpeercert(binary_form=True)
         assert certificate is not None  # the context requires one
         return tls.session_binding(sock, certificate)
-    return proof.address_binding(sock.getsockname()[:2], sock.getpeername()[:2])
+    return proof.address_binding(sock.getsockname(), sock.getpeername())

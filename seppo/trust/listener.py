@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 
+from seppo.trust import sockets
 from seppo.wire.stream import Waker
 
 log = logging.getLogger(__name__)
@@ -79,31 +80,21 @@ class Listener:
     """Accepts connections and has each served in a thread of its own.
 
     Args:
-        host: The IP address, or a name for one, to listen on.
+        host: The IP address, or a name for one, to listen on; ``./u:FOLDER`` for a Unix
+            socket in a folder that nobody else can enter.
         port: The port; 0 for any free one.
         serve: Serves one connection; when it returns, the connection is closed.
 
     Attributes:
-        host: The IP address that it listens on.
-        port: The port.
+        host: The IP address that it listens on, or ``./u:PATH``.
+        port: The port; 0 if there is none.
 
     Raises:
-        OSError: If the port cannot be listened on.
+        OSError: If it cannot be listened there.
     """
 
     def __init__(self, host: str, port: int, serve: Callable[[Connection], None]) -> None:
-        family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        self._sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._sock.bind(address)
-            self._sock.setblocking(False)
-        except BaseException:
-            self._sock.close()
-            raise
-        self.host, self.port = self._sock.getsockname()[:2]
+        self._sock, self.host, self.port = sockets.bind(host, port)
         self._serve = serve
         self._lock = threading.Lock()  # guards the two below
         self._strangers: OrderedDict[Connection, None] = OrderedDict()  # oldest first
@@ -130,7 +121,10 @@ class Listener:
         return len(self._strangers) + len(self._trusted)
 
     def abandon(self) -> None:
-        """Close our copies of all sockets: this is a forked child, which serves nobody."""
+        """Close our copies of all sockets: this is a forked child, which serves nobody.
+
+        The file of a Unix socket stays: it is the parent's.
+        """
         self._sock.close()
         for connection in [*self._strangers, *self._trusted]:
             connection.sock.close()
@@ -144,6 +138,7 @@ class Listener:
         self._waker.wake()
         if self._thread.ident is not None:
             self._thread.join(FAREWELL)
+        sockets.remove(self.host)
         self._sock.close()
         self._waker.close()
 
@@ -178,7 +173,7 @@ class Listener:
             self._strangers[connection] = None
         try:
             sock.setblocking(True)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sockets.send_at_once(sock)
             thread = threading.Thread(
                 target=self._serve_one, args=(connection,), name="seppo-connection", daemon=True
             )

@@ -10,9 +10,10 @@ A proof is an HMAC-SHA256 over who proves, the role of the server (worker, super
 both versions and nonces, and the *channel*: what both ends can see of the connection and
 nobody in between can forge. Over TLS that is the session, and the server's certificate; without
 it the addresses and ports of both ends, and on loopback, where all machines have the same
-addresses, the machine. So a proof is of no use on another connection
-(replay), to its own sender (reflection), or to somebody in between (relay), and the server
-proves itself first: a false one learns nothing from the client and can give it nothing.
+addresses, the machine; on a Unix socket its path and the machine. So a proof is of no use on
+another connection (replay), to its own sender (reflection), or to somebody in between (relay),
+and the server proves itself first: a false one learns nothing from the client and can give it
+nothing.
 
 All messages have fixed sizes; nothing is parsed but two numbers. The pattern is the
 three-pass mutual authentication of ISO/IEC 9798-4.
@@ -23,14 +24,16 @@ from __future__ import annotations
 import functools
 import hmac
 import ipaddress
+import os
 import secrets
 import socket
 import struct
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from seppo.errors import ProtocolError, SecurityError
-from seppo.place import namespace_of
+from seppo.place import loopback_domain
 from seppo.trust.keyfile import Key
 from seppo.version import PROTOCOL_VERSION
 
@@ -63,8 +66,12 @@ class ProofContext:
     binding: bytes
 
 
-def address_binding(client: tuple[str, int], server: tuple[str, int]) -> bytes:
+def address_binding(client: Any, server: Any) -> bytes:
     """Return the binding of a connection without TLS: the ends' addresses and ports.
+
+    Args:
+        client: The client's end, as ``getsockname`` tells it.
+        server: The server's end; of a Unix socket, which only one user reaches, its path.
 
     On loopback it names the machine, too. Else somebody with a foot on two machines whose
     users share a key (a home directory on the network) could listen on the one, connect on
@@ -73,6 +80,8 @@ def address_binding(client: tuple[str, int], server: tuple[str, int]) -> bytes:
     >>> address_binding(("10.0.0.1", 5), ("::ffff:10.0.0.2", 6))
     b'tcp 10.0.0.1 5 10.0.0.2 6'
     """
+    if isinstance(server, str):
+        return b"unix " + os.fsencode(server) + b" " + _place()
     c_host, s_host = _plain(client[0]), _plain(server[0])
     binding = f"tcp {c_host} {client[1]} {s_host} {server[1]}".encode()
     return binding + b" " + _place() if s_host.is_loopback else binding
@@ -85,11 +94,7 @@ def _plain(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 @functools.cache
 def _place() -> bytes:
-    """Return what is the same for all processes on one loopback interface, and nowhere else."""
-    try:
-        return namespace_of("net").encode()
-    except OSError:  # not Linux, where there is one loopback interface for each machine
-        return socket.gethostname().encode()
+    return loopback_domain().encode()
 
 
 def _proof(

@@ -1,7 +1,8 @@
 """TLS: when a connection is encrypted, and the settings of both sides.
 
 The rule needs nothing but the server's address, which both ends see: off loopback there is
-TLS, unless somebody said ``--insecure``; on loopback there is none, unless ``PYRO_SSL=1``.
+TLS, unless somebody said ``--insecure``; on loopback there is none, unless ``PYRO_SSL=1``;
+on a Unix socket, which no other user can open, there is none.
 So nobody in between can talk two peers out of it.
 
 It is always mutual. Both sides trust one authority and no other, not even those of the
@@ -21,6 +22,7 @@ from pathlib import Path
 from seppo.errors import SecurityError
 from seppo.settings import Settings, TlsFiles
 from seppo.trust.keyfile import check_private, key_path
+from seppo.wire.address import path_of
 
 # The files of the bundle that 'seppo keys new' makes, beside the shared key.
 CA_FILE = "ca.pem"
@@ -47,8 +49,19 @@ def is_loopback(host: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
+def stays_here(host: str) -> bool:
+    """Whether what is sent to somebody who listens there cannot leave this machine.
+
+    >>> stays_here("127.0.0.1"), stays_here("./u:/run/seppo"), stays_here("10.0.0.1")
+    (True, True, False)
+    """
+    return bool(path_of(host)) or is_loopback(host)
+
+
 def wants_tls(settings: Settings, server_host: str) -> bool:
-    """Return whether a connection to a server at this IP address is encrypted."""
+    """Return whether a connection to a server that listens there is encrypted."""
+    if path_of(server_host):
+        return False
     return settings.tls_on_loopback or not (settings.insecure or is_loopback(server_host))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 from dataclasses import dataclass
@@ -11,41 +12,96 @@ from seppo.errors import ConfigurationError, ProtocolError
 
 _URI = re.compile(
     r"PYRO:(?P<name>[A-Za-z0-9_.\-]{1,200})@"
-    r"(?P<host>[A-Za-z0-9_.\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})"
+    r"(?:(?P<host>[A-Za-z0-9_.\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})"
+    r"|\./u:(?P<path>/.+))"
 )
+_PATH = re.compile(r"(?:/[\w.+@~\-]+)+/seppo-[0-9a-f]{12}")  # of our Unix sockets alone
+
+UNIX = "./u:"  # how Pyro marks the path of a Unix socket, which stands for host and port
+LONGEST_PATH = 103  # bytes of a path that every system can bind; Linux has 107
 
 
 @dataclass(frozen=True)
 class Address:
-    """Host, port and object of a Pyro URI.
+    """Host, port and object of a Pyro URI; of a Unix socket, the host is ``./u:PATH``.
 
     >>> Address.parse("PYRO:seppo.worker@127.0.0.1:4711")
     Address(object='seppo.worker', host='127.0.0.1', port=4711)
     >>> str(Address("seppo.worker", "::1", 4711))
     'PYRO:seppo.worker@[::1]:4711'
+    >>> Address("seppo.worker", "./u:/run/user/1000/seppo/seppo-0123456789ab").path
+    '/run/user/1000/seppo/seppo-0123456789ab'
     """
 
     object: str
     host: str
-    port: int
+    port: int = 0
 
     @classmethod
     def parse(cls, uri: str) -> Address:
-        """Return the address in a URI of the form ``PYRO:object@host:port``.
+        """Return the address in a URI: ``PYRO:object@host:port`` or ``PYRO:object@./u:path``.
 
         Raises:
             ProtocolError: If it is anything else: another form of URI would have Pyro5
-                look names up or open Unix sockets on the word of a stranger. The host is
+                look names up on the word of a stranger. The host is
                 an IP address, as workers tell it: looking up a name has no time limit.
+                The path is one that a socket of ours can have.
         """
-        match = _URI.fullmatch(uri)
-        if match is None or not 0 < int(match["port"]) < 65536 or not _is_ip(match["host"]):
-            raise ProtocolError(f"not the address of a worker: {uri[:100]!r}")
-        return cls(match["name"], _canonical(match["host"]), int(match["port"]))
+        match _URI.fullmatch(uri):
+            case re.Match() as found if found["path"]:
+                if is_path_of_ours(found["path"]):
+                    return cls(found["name"], UNIX + found["path"])
+            case re.Match() as found if 0 < int(found["port"]) < 65536 and _is_ip(found["host"]):
+                return cls(found["name"], _canonical(found["host"]), int(found["port"]))
+        raise ProtocolError(f"not the address of a worker: {uri[:100]!r}")
+
+    @property
+    def path(self) -> str:
+        """The path of the Unix socket; empty for TCP."""
+        return path_of(self.host)
+
+    @property
+    def location(self) -> str:
+        """``host:port``, or ``./u:path``, for people and in URIs."""
+        return location_of(self.host, self.port)
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"PYRO:{self.object}@{host}:{self.port}"
+        return f"PYRO:{self.object}@{self.location}"
+
+
+def path_of(host: str) -> str:
+    """Return the path in a host that is a Unix socket, or a folder for some; else nothing.
+
+    >>> path_of("./u:/run/user/1000/seppo"), path_of("127.0.0.1")
+    ('/run/user/1000/seppo', '')
+    """
+    return host.removeprefix(UNIX) if host.startswith(UNIX) else ""
+
+
+def location_of(host: str, port: int) -> str:
+    """Return where somebody listens, as one text.
+
+    >>> location_of("::1", 9090), location_of("./u:/run/ns", 9090)
+    ('[::1]:9090', './u:/run/ns')
+    """
+    if path_of(host):
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_path_of_ours(path: str) -> bool:
+    """Whether a Unix socket of ours can have this path; it has no other spelling.
+
+    >>> is_path_of_ours("/run/user/1000/seppo/seppo-0123456789ab")
+    True
+    >>> is_path_of_ours("/run/user/1000/bus")
+    False
+    """
+    return (
+        _PATH.fullmatch(path) is not None
+        and os.path.normpath(path) == path
+        and len(os.fsencode(path)) <= LONGEST_PATH
+    )
 
 
 def _canonical(host: str) -> str:
@@ -71,6 +127,8 @@ def address_to_tell(host: str) -> str:
     Raises:
         ConfigurationError: If there is no such interface.
     """
+    if path_of(host):
+        return host
     address = ipaddress.ip_address(host.partition("%")[0])
     if not address.is_unspecified:
         return host

@@ -26,7 +26,7 @@ class WorkerConfig:
     Attributes:
         name: Its name, unique among all worker processes.
         group: The group it belongs to.
-        host: The address it will listen on.
+        host: The address it will listen on for clients of other users and machines.
         supervisor: Its host's entry in the name server.
         threads: Threads for numerical libraries, unless the user has set them.
         ns_host: Host of the name server, for maps that the worker's items start.

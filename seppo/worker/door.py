@@ -47,9 +47,9 @@ class Door:
     """Listens for one client; a context manager. Its descriptor is readable once that is here.
 
     Args:
-        host: Address to listen on.
-        credentials: What we and our client prove to each other.
+        host: Address to listen on, or ``./u:FOLDER`` for a Unix socket there.
         token: What the client has to show.
+        credentials: What we and our client prove to each other.
 
     Attributes:
         address: Where it listens.
@@ -60,7 +60,7 @@ class Door:
         SecurityError: If what is needed to listen there safely is missing.
     """
 
-    def __init__(self, host: str, credentials: Credentials, token: str) -> None:
+    def __init__(self, host: str, token: str, credentials: Credentials) -> None:
         self.guest: Guest | None = None
         self._credentials = credentials
         self._token = token

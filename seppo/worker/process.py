@@ -63,10 +63,10 @@ def run_worker(control: socket.socket, config: WorkerConfig, mark: int | None = 
     line = Line(control)
     try:
         line.say(ready=True)
-        token = _wait_for_lease(line)
-        if not token:
+        lease = _wait_for_lease(line)
+        if lease is None:
             return
-        with Door(config.host, credentials, token) as door:
+        with Door(*lease, credentials) as door:
             line.say(address=str(door.address))
             guest = _wait_for_guest(line, door)
             if guest is None:
@@ -121,17 +121,17 @@ def _settings(config: WorkerConfig) -> Settings:
     return settings
 
 
-def _wait_for_lease(line: Line) -> str:
-    """Return the token of the client that we are leased to; an empty one to end instead."""
+def _wait_for_lease(line: Line) -> tuple[str, str] | None:
+    """Return what to listen on for a client, and its token; None to end instead."""
     while True:
         select.select([line], [], [])
         messages = line.hear()
         if any("end" in told or "drain" in told for told in messages):
-            return ""  # also when the client has left with its lease still unread
+            return None  # also when the client has left with its lease still unread
         for told in messages:
             match told:
-                case {"lease": {"token": str(token)}}:
-                    return token
+                case {"lease": {"host": str(host), "token": str(token)}}:
+                    return host, token
 
 
 def _wait_for_guest(line: Line, door: Door) -> Guest | None:

@@ -6,6 +6,7 @@ import pytest
 
 from seppo.host.entry import HostEntry
 from seppo.host.options import HostOptions
+from seppo.place import user_domain
 from seppo.settings import Settings
 from seppo.trust.credentials import Credentials
 from seppo.wire.address import Address
@@ -39,3 +40,16 @@ def test_a_host_is_announced_once(entry, added):
     assert (told.name, told.address) == ("seppo.here", HERE)
     assert told.facts["places"] == "3"
     assert told.facts["key"]
+
+
+def test_a_unix_socket_is_told_with_the_user_and_machine_that_it_is_for(tmp_path, monkeypatch):
+    settings = Settings(key_file=str(tmp_path / "key"))
+    local = Address("seppo.supervisor", "./u:/run/user/1/seppo/seppo-0123456789ab")
+    added = []
+    for address, unix in ((HERE, local), (local, None), (HERE, None)):
+        entry = HostEntry("x", address, settings, HostOptions(), Credentials(settings), unix)
+        monkeypatch.setattr(entry._registrar, "add", added.append)
+        entry.announce()
+    told = [(each.facts.get("unix"), each.facts.get("machine")) for each in added]
+    assert told == [(local.location, user_domain()), (None, user_domain()), (None, None)]
+    assert [each.nearest for each in added] == [local, local, HERE]

@@ -112,7 +112,7 @@ def test_a_worker_that_is_leased_and_told_to_end_at_once_ends(kind):
         """
 line = start(0)
 os.kill(pids[0], signal.SIGSTOP)
-line.send(b'{"lease": {"token": "abc"}}\\n')
+line.send(b'{"lease": {"token": "abc", "host": "127.0.0.1"}}\\n')
 line.send(b'{"end": true}\\n')
 os.kill(pids[0], signal.SIGCONT)
 hear(lambda: ended)

@@ -10,6 +10,7 @@ from processes import CREDENTIALS, NameServerProcess, free_port
 from Pyro5.client import Proxy
 
 from seppo.errors import NameServerError
+from seppo.place import user_domain
 from seppo.pyro.nameserver import Entry, NameServer
 from seppo.settings import Settings
 from seppo.version import PROTOCOL_VERSION
@@ -145,3 +146,14 @@ def test_no_connection_is_kept(nameserver, process):
         nameserver.names()
     nameserver.register(entry("a", group="lab"))
     assert len(nameserver.find("lab")) == 1
+
+
+def test_a_unix_socket_of_another_user_or_machine_is_no_host(nameserver, caplog):
+    there = Address("seppo.supervisor", "./u:/run/user/1/seppo/seppo-0123456789ab")
+    ours = Entry("seppo.ours", there, {"machine": user_domain()})
+    nameserver.register(ours)
+    nameserver.register(Entry("seppo.theirs", there, {"machine": "0" * 32}))
+    nameserver.register(Entry("seppo.nobodys", there, {}))
+    assert nameserver.find() == [ours]
+    assert nameserver.get("seppo.theirs") is None
+    assert "another user or machine" in caplog.text

@@ -1,8 +1,12 @@
 """What is listened on: loopback, unless there are certificates or somebody insists."""
 
+import contextlib
 import os
+import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from attack import family_of, listeners
@@ -27,24 +31,77 @@ def test_workers_and_name_servers_listen_on_loopback_alone(target):
         assert len(listeners(family_of(target.workers.pid))) == 1
 
 
-def test_seppo_run_listens_on_loopback_alone(tmp_path):
+@contextlib.contextmanager
+def seppo_run(tmp_path, **env):
+    """A script under ``seppo run`` that has mapped something in parallel, and waits."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import seppo, sys; list(seppo.map_parallel(abs, range(9)))\n"
+        "import seppo, sys\n"
+        "list(seppo.map_parallel(abs, range(9), fallback='error'))\n"
         "print('ran', flush=True); sys.stdin.readline()"
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "seppo", "run", "-n", "2", str(script)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         assert process.stdout.readline() == "ran\n"
-        found = listeners(family_of(process.pid))
-        assert len(found) == 2  # name server and supervisor: the workers have their client
-        assert {host for host, _ in found} == LOOPBACK
+        yield process
     finally:
         process.communicate("\n", timeout=30)
+
+
+@pytest.fixture
+def runtime_folder(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def test_seppo_run_listens_on_no_port_at_all(tmp_path, runtime_folder):
+    sockets = runtime_folder / "seppo"
+    with seppo_run(tmp_path, XDG_RUNTIME_DIR=str(runtime_folder)) as process:
+        assert listeners(family_of(process.pid)) == set()
+        # Name server and supervisor; that of a worker is gone once its client is there.
+        wait_until(lambda: len(list(sockets.iterdir())) == 2)
+        assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
+    assert list(sockets.iterdir()) == []
+
+
+def test_seppo_run_does_so_with_tls_on_loopback_too(tmp_path, runtime_folder):
+    env = {"XDG_RUNTIME_DIR": str(runtime_folder), "PYRO_SSL": "1"}  # there are no certificates
+    with seppo_run(tmp_path, **env) as process:
+        assert listeners(family_of(process.pid)) == set()
+
+
+def test_without_a_runtime_folder_the_cache_folder_has_the_sockets(tmp_path):
+    with tempfile.TemporaryDirectory(dir="/tmp") as cache:
+        env = {"XDG_RUNTIME_DIR": "", "XDG_CACHE_HOME": cache}
+        with seppo_run(tmp_path, **env) as process:
+            assert listeners(family_of(process.pid)) == set()
+            assert len(list(Path(cache).glob("seppo/*/sockets/seppo-*"))) >= 2
+
+
+def test_where_no_unix_socket_can_be_made_seppo_run_listens_on_loopback_alone(tmp_path):
+    long = tmp_path / ("long" * 25)
+    with seppo_run(tmp_path, XDG_RUNTIME_DIR="", XDG_CACHE_HOME=str(long)) as process:
+        found = listeners(family_of(process.pid))
+        assert len(found) >= 2  # name server, supervisor, and workers whose client is on its way
+        assert {host for host, _ in found} == LOOPBACK
+
+
+def test_sockets_that_a_killed_process_has_left_go_at_the_next_start(tmp_path, runtime_folder):
+    sockets = runtime_folder / "seppo"
+    with seppo_run(tmp_path, XDG_RUNTIME_DIR=str(runtime_folder)) as process:
+        process.kill()
+        process.wait()
+    left = set(sockets.iterdir())
+    assert len(left) >= 2
+    for path in left:
+        os.utime(path, (0, 0))  # as after a while
+    with seppo_run(tmp_path, XDG_RUNTIME_DIR=str(runtime_folder)):
+        assert not left & set(sockets.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from seppo.errors import ProtocolError, SecurityError
+from seppo.place import loopback_domain
 from seppo.trust import proof
 from seppo.trust.keyfile import Key
 from seppo.trust.proof import ClientProof, ProofContext, ServerProof, address_binding
@@ -122,6 +123,12 @@ def test_addresses_are_compared_in_one_spelling():
 def test_on_loopback_the_machine_is_named_since_all_have_the_same_addresses():
     assert address_binding(("127.0.0.1", 1), ("127.0.0.1", 2)).startswith(b"tcp 127.0.0.1 1 ")
     assert address_binding(("::1", 1), ("::1", 2)) != b"tcp ::1 1 ::1 2"
+
+
+def test_on_a_unix_socket_path_and_machine_are_named():
+    there = address_binding("", "/run/seppo-1")
+    assert there.startswith(b"unix /run/seppo-1 ")
+    assert there.endswith(loopback_domain().encode())
 
 
 def test_bytes_that_come_slowly_do_not_stretch_the_deadline():

@@ -32,6 +32,14 @@ def test_pyro_reads_the_same_from_it(name, host, port):
     assert uri.sockname is None
 
 
+@pytest.mark.parametrize("folder", ["/run/user/1000/seppo", "/home/häns/.cache/a+b@c~d"])
+def test_the_path_of_a_socket_comes_back_from_its_text(folder):
+    address = Address("seppo.worker", f"./u:{folder}/seppo-0123456789ab")
+    assert Address.parse(str(address)) == address
+    uri = URI(str(address))
+    assert (uri.object, uri.sockname) == ("seppo.worker", address.path)
+
+
 @pytest.mark.parametrize(
     ("spelling", "host"),
     [
@@ -75,6 +83,18 @@ def test_what_is_accepted_is_of_the_strict_form(text):
         "PYRONAME:seppo.worker@10.0.0.1:9090",
         "PYROMETA:seppo",
         "PYRO:seppo.worker@./u:/tmp/sock",
+        "PYRO:seppo.worker@./u:/run/user/1000/bus",
+        "PYRO:seppo.worker@./u:seppo-0123456789ab",
+        "PYRO:seppo.worker@./u:/seppo-0123456789ab",
+        "PYRO:seppo.worker@./u:/run/seppo-0123456789ab:0",
+        "PYRO:seppo.worker@./u:/run/seppo-0123456789ab\n",
+        "PYRO:seppo.worker@./u:/run/../run/seppo-0123456789ab",
+        "PYRO:seppo.worker@./u:/run/./seppo-0123456789ab",
+        "PYRO:seppo.worker@./u://run/seppo-0123456789ab",
+        "PYRO:seppo.worker@./u:/run//seppo-0123456789ab",
+        "PYRO:seppo.worker@./u:/run/; curl x | sh/seppo-0123456789ab",
+        "PYRO:seppo.worker@./u:/run/\0/seppo-0123456789ab",
+        f"PYRO:seppo.worker@./u:/{'r' * 85}/seppo-0123456789ab",
         "PYRO:seppo.worker@10.0.0.1",
         "PYRO:seppo.worker@10.0.0.1:0",
         "PYRO:seppo.worker@10.0.0.1:65536",
