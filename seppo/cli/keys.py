@@ -91,7 +91,7 @@ def _describe_key(path: Path) -> str:
         key = read_key(path)
     except FileNotFoundError:
         return f"none at {path}; one is made at first use"
-    return f"{path}\n    fingerprint {key.fingerprint}"
+    return f"{path}\n    fingerprint {key.fingerprint}\n    to be read aloud: {key.spoken}"
 
 
 def _describe_certificates(settings: Settings) -> str:

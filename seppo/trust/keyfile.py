@@ -57,6 +57,16 @@ class Key:
         """What tells keys apart: of 256 random bits, a hash gives nothing away."""
         return "SHA256:" + hashlib.sha256(b"seppo key" + self._secret).hexdigest()
 
+    @property
+    def spoken(self) -> str:
+        """The start of the fingerprint, to be read aloud: 64 bits tell one's own keys apart.
+
+        >>> Key(bytes(32), "").spoken
+        '11a3 2ab9 df42 cc76'
+        """
+        start = self.fingerprint.partition(":")[2][:16]
+        return " ".join(start[i : i + 4] for i in range(0, 16, 4))
+
     def __repr__(self) -> str:
         return f"Key({self.path})"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
@@ -31,6 +32,16 @@ def test_show_tells_where_fingerprint_and_expiry(folder, capsys):
     assert told.count("SHA256:") == 3
     assert "in 9 days: make new ones in time" in told
     assert (folder / "key").read_text().strip() not in told
+
+
+def test_show_tells_the_start_of_the_fingerprint_in_groups(folder, capsys):
+    main(["keys", "new"])
+    capsys.readouterr()
+    main(["keys", "show"])
+    told = capsys.readouterr().out
+    (spoken,) = re.findall("read aloud: (.*)", told)
+    assert re.fullmatch("([0-9a-f]{4} ){3}[0-9a-f]{4}", spoken)
+    assert f"SHA256:{spoken.replace(' ', '')}" in told
 
 
 def test_show_makes_nothing(folder, capsys):
