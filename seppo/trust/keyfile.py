@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from seppo.errors import SecurityError
-from seppo.settings import Settings
+from seppo.settings import Settings, config_folder
 
 KEY_BYTES = 32
 LARGEST_FILE = 1024  # bytes; a key is 65
@@ -82,16 +82,13 @@ def key_path(settings: Settings) -> Path:
     """
     if settings.key_file:
         return Path(settings.key_file)
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(base):  # the standard says that a relative one is ignored
-        home = os.path.expanduser("~")
-        if not os.path.isabs(home):
-            raise SecurityError(
-                "there is no home directory in which the shared key could be: set HOME, or "
-                "name a file with SEPPO_KEY_FILE"
-            )
-        base = os.path.join(home, ".config")
-    return Path(base) / "seppo" / "key"
+    folder = config_folder()
+    if not folder:
+        raise SecurityError(
+            "there is no home directory in which the shared key could be: set HOME, or "
+            "name a file with SEPPO_KEY_FILE"
+        )
+    return Path(folder, "key")
 
 
 def read_key(path: Path) -> Key:
