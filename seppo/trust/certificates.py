@@ -8,12 +8,11 @@ certificate can ever be made for it.
 from __future__ import annotations
 
 import datetime
-import os
 from pathlib import Path
 from typing import Any
 
 from seppo.errors import ConfigurationError, SecurityError
-from seppo.trust.keyfile import ensure_key
+from seppo.trust.keyfile import ensure_key, write_private
 from seppo.trust.tls import CA_FILE, CERT_FILE, CERT_KEY_FILE
 
 DAYS = 365  # days that a certificate is good for, unless the user says otherwise
@@ -54,7 +53,7 @@ def make_bundle(key_path: Path, days: int = DAYS, replace: bool = False) -> list
             key_path.unlink(missing_ok=True)
         ensure_key(key_path)  # without --replace one that is there stays: it may be in use
         for path, content in zip(paths, certificates, strict=True):
-            _write_private(path, content)
+            write_private(path, content)
     except OSError as error:
         if isinstance(error, SecurityError):
             raise
@@ -129,16 +128,3 @@ def _usage(digital_signature: bool = False, key_cert_sign: bool = False) -> Any:
         content_commitment=False, key_encipherment=False, data_encipherment=False,
         key_agreement=False, encipher_only=False, decipher_only=False,
     )  # fmt: skip
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    """Put a file in the place of an older one, at once, readable by its user alone."""
-    scratch = path.with_name(f".{path.name}-{os.getpid()}")
-    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-        os.replace(scratch, path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise

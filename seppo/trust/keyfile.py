@@ -111,6 +111,15 @@ def read_key(path: Path) -> Key:
         text = os.read(fd, LARGEST_FILE)
     finally:
         os.close(fd)
+    return parse_key(text, str(path))
+
+
+def parse_key(text: bytes, path: str) -> Key:
+    """Return the key that is the content of a file.
+
+    Raises:
+        SecurityError: If it is none.
+    """
     try:
         secret = bytes.fromhex(text.decode("ascii"))
     except ValueError:
@@ -120,7 +129,7 @@ def read_key(path: Path) -> Key:
             f"the key file {path} holds no key ({KEY_BYTES} bytes as hexadecimal digits are "
             f"needed): copy the one of the other machines, or {ADVICE}"
         )
-    return Key(secret, str(path))
+    return Key(secret, path)
 
 
 def check_private(what: str, path: Path, info: os.stat_result) -> None:
@@ -198,3 +207,18 @@ def _write_new(path: Path, content: bytes) -> None:
                     file.write(content)
     finally:
         os.unlink(scratch)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Put a file in the place of an older one, at once, readable by its user alone."""
+    scratch = path.with_name(f".{path.name}-{os.getpid()}")
+    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+        os.replace(scratch, path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 
 import pytest
 
 from seppo.cli.main import main
+from seppo.settings import Settings
+
+NS = "192.168.1.10"
 
 
 @pytest.fixture
@@ -16,11 +20,11 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "seppo"
 
 
-def test_new_makes_a_folder_to_copy(folder, capsys):
+def test_new_makes_keys_and_says_how_to_pass_them_on(folder, capsys):
     assert main(["keys", "new"]) == 0
     assert sorted(os.listdir(folder)) == ["ca.pem", "cert-key.pem", "cert.pem", "key"]
     told = capsys.readouterr().out
-    assert f"scp -pr {folder}" in told
+    assert "seppo keys export" in told
     assert (folder / "key").read_text().strip() not in told
 
 
@@ -73,3 +77,53 @@ def test_old_keys_are_not_replaced_unasked(folder, capsys):
 def test_a_named_key_file_has_its_certificates_beside_it(tmp_path, capsys):
     assert main(["keys", "new", "--key-file", str(tmp_path / "lab" / "our-key")]) == 0
     assert sorted(os.listdir(tmp_path / "lab")) == ["ca.pem", "cert-key.pem", "cert.pem", "our-key"]
+
+
+def test_new_notes_where_the_name_server_is(folder):
+    assert main(["keys", "new", "--ns", f"{NS}:9999", "--group", "lab"]) == 0
+    settings = Settings.load({"XDG_CONFIG_HOME": str(folder.parent)})
+    assert (settings.ns_host, settings.ns_port, settings.group) == (NS, 9999, "lab")
+    assert stat.S_IMODE((folder / "settings").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("ns", "host", "port"),
+    [
+        ("lab.ns", "lab.ns", 9090), ("lab.ns:1", "lab.ns", 1), ("fe80::1", "fe80::1", 9090),
+        ("[fe80::1]:2", "fe80::1", 2), ("[fe80::1]", "fe80::1", 9090),
+    ],
+)  # fmt: skip
+def test_a_name_server_is_named_with_or_without_port(folder, ns, host, port):
+    assert main(["keys", "new", "--ns", ns]) == 0
+    settings = Settings.load({"XDG_CONFIG_HOME": str(folder.parent)})
+    assert (settings.ns_host, settings.ns_port) == (host, port)
+
+
+@pytest.mark.parametrize("ns", ["lab:http", "lab\nSEPPO_GRACE=1", "a b'"])
+def test_a_name_server_that_makes_no_sense_is_refused(folder, ns):
+    assert main(["keys", "new", "--ns", ns]) == 1
+    assert not folder.exists()
+
+
+def test_an_export_is_for_its_user_alone_and_replaces_nothing(folder, tmp_path, capsys):
+    main(["keys", "new"])
+    file = tmp_path / "bundle"
+    assert main(["keys", "export", str(file), "--ns", NS]) == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    before = file.read_bytes()
+    assert main(["keys", "export", str(file), "--ns", NS]) == 1
+    assert "exists" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
+def test_an_export_without_keys_says_what_to_do(folder, tmp_path, capsys):
+    assert main(["keys", "export", str(tmp_path / "file")]) == 1
+    assert "seppo keys new" in capsys.readouterr().err
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_name_server_on_loopback_does_not_go_along(folder, tmp_path, capsys):
+    main(["keys", "new"])
+    assert main(["keys", "export", str(tmp_path / "file")]) == 0
+    assert "--ns" in capsys.readouterr().err
+    assert b"PYRO_NS_HOST" not in (tmp_path / "file").read_bytes()
