@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from seppo.cli import export, show
+from seppo.cli import export, push, show
 from seppo.cli.security import add_key_file, add_nameserver, with_key_file, with_nameserver
 from seppo.settings import Settings, config_folder
 from seppo.trust.certificates import DAYS, make_bundle
@@ -28,7 +28,7 @@ def add_parser(verbs: Any) -> None:
         "new",
         help="make a shared key and certificates",
         description="Make a folder with an authority, a certificate with its key, and the "
-        "shared key if there is none. 'seppo keys export' passes them on.",
+        "shared key if there is none. 'seppo keys push' and 'seppo keys export' pass them on.",
     )
     add_key_file(new)
     add_nameserver(new)
@@ -41,7 +41,7 @@ def add_parser(verbs: Any) -> None:
         help="make all anew, the shared key too: the old ones stop working",
     )
     new.set_defaults(verb="keys", execute=execute_new)
-    for module in (show, export):
+    for module in (show, export, push):
         module.add_parser(actions)
 
 
@@ -59,7 +59,8 @@ def execute_new(arguments: argparse.Namespace) -> int:
     for each in paths:
         print(each)
     print(
-        "'seppo keys export FILE' makes a file for other machines, and 'seppo join FILE' takes it "
-        "in there.\nStart (again) the name server and the workers that are to use the keys."
+        "'seppo keys push HOST' puts them on another machine over ssh; without ssh, 'seppo keys "
+        "export FILE' and 'seppo join FILE' do.\n"
+        "Start (again) the name server and the workers that are to use the keys."
     )
     return 0

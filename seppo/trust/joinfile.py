@@ -128,11 +128,12 @@ def collect(settings: Settings, key_path: Path) -> JoinFile:
     folder = key_path.parent
     try:
         read_key(key_path)
-        files[KEY_FILE] = key_path.read_text("ascii")
+        files[KEY_FILE] = key_path.read_text("ascii").rstrip() + "\n"
         if any((folder / name).exists() for name in CERTIFICATES):
             paths = client_files(Settings(key_file=str(key_path)))  # all are there, and private
             try_handshake(paths, paths)
-            files |= {name: (folder / name).read_text("ascii") for name in CERTIFICATES}
+            for name in CERTIFICATES:
+                files[name] = (folder / name).read_text("ascii").rstrip() + "\n"
     except FileNotFoundError as error:
         raise SecurityError(f"there is no {error.filename}: run 'seppo keys new'") from error
     files[SETTINGS_FILE] = format_settings(settings_to_tell(settings)).decode()

@@ -24,7 +24,7 @@ def test_new_makes_keys_and_says_how_to_pass_them_on(folder, capsys):
     assert main(["keys", "new"]) == 0
     assert sorted(os.listdir(folder)) == ["ca.pem", "cert-key.pem", "cert.pem", "key"]
     told = capsys.readouterr().out
-    assert "seppo keys export" in told
+    assert "seppo keys push" in told
     assert (folder / "key").read_text().strip() not in told
 
 
