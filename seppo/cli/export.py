@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from seppo.cli.passphrase import passphrase
 from seppo.cli.security import add_key_file, add_nameserver, with_key_file, with_nameserver
 from seppo.settings import Settings
+from seppo.trust.certificates import issue_for, open_authority
 from seppo.trust.joinfile import JoinFile, collect
 from seppo.trust.keyfile import key_path
 
@@ -23,6 +25,12 @@ def add_parser(actions: Any) -> None:
         "'seppo join'. Whoever can read it can run code as everybody who uses these keys.",
     )
     parser.add_argument("file", metavar="FILE", help="where to write it; - for standard output")
+    parser.add_argument(
+        "--machine",
+        metavar="NAME",
+        help="make a certificate for that machine, which can be revoked by this name (needs the "
+        "authority's key; default: this machine's certificate goes along)",
+    )
     add_key_file(parser)
     add_nameserver(parser)
     parser.set_defaults(verb="keys", execute=execute)
@@ -31,7 +39,10 @@ def add_parser(actions: Any) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Write the file and say what to do with it."""
     settings = with_nameserver(with_key_file(Settings.load(), arguments), arguments)
-    joined = collect(settings, key_path(settings).absolute())
+    path, own = key_path(settings).absolute(), None
+    if arguments.machine is not None:
+        own = issue_for(open_authority(path.parent, passphrase()), path.parent, arguments.machine)
+    joined = collect(settings, path, own)
     warn_without_nameserver(joined)
     if arguments.file == "-":
         sys.stdout.buffer.write(joined.to_bytes())

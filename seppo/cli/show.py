@@ -12,7 +12,9 @@ from typing import Any
 from seppo.cli.security import add_key_file, with_key_file
 from seppo.errors import SecurityError
 from seppo.settings import Settings
+from seppo.trust.certificates import ISSUED_FILE
 from seppo.trust.keyfile import key_path, read_key
+from seppo.trust.revoked import REVOKED_FILE, read_list
 from seppo.trust.tls import client_files, read_certificate, server_files, try_handshake
 
 SOON = 30  # days before the end of a certificate in which it is worth a word
@@ -37,16 +39,18 @@ def execute(arguments: argparse.Namespace) -> int:
     return max(
         _tell("shared key", lambda: _describe_key(path)),
         _tell("certificates", lambda: _describe_certificates(settings)),
+        _tell("machines", lambda: _describe_machines(path.parent)),
     )
 
 
-def _tell(what: str, describe: Callable[[], str | None]) -> int:
+def _tell(what: str, describe: Callable[[], str]) -> int:
     try:
         text = describe()
     except SecurityError as error:
         print(f"{what}: {error}")
         return 1
-    print(f"{what}: {text or 'none'}")
+    if text:
+        print(f"{what}: {text}")
     return 0
 
 
@@ -72,6 +76,15 @@ def _describe_certificates(settings: Settings) -> str:
     left = (expires - datetime.now(timezone.utc)).days
     note = f", in {left} days: make new ones in time" if left < SOON else ""
     return "\n".join([f"good until {expires:%Y-%m-%d %H:%M} UTC{note}", *lines])
+
+
+def _describe_machines(folder: Path) -> str:
+    issued, revoked = read_list(folder / ISSUED_FILE), read_list(folder / REVOKED_FILE)
+    lines = [
+        f"    {serial} {name}{', revoked' if serial in revoked else ''}"
+        for serial, name in {**revoked, **issued}.items()
+    ]
+    return "\n".join(["serial numbers of their certificates", *lines]) if lines else ""
 
 
 def _fingerprint(data: bytes) -> str:

@@ -1,8 +1,8 @@
 """A join file: all that another machine needs to join, in one file.
 
-It holds the shared key, the certificates if there are some, the address of the name server
-and the group. Whoever can read it can run code as everybody who uses the key. What it says is
-checked before anything is written, for it may come from anywhere.
+It holds the shared key, the certificates if there are some and which of them are revoked, the
+address of the name server and the group. Whoever can read it can run code as everybody who uses
+the key. What it says is checked before anything is written, for it may come from anywhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from typing import Any
 
 from seppo.errors import ConfigurationError, SecurityError
 from seppo.settings import Settings, TlsFiles, format_settings, parse_settings, read_settings
+from seppo.trust.authority import Certificate
+from seppo.trust.certificates import AUTHORITY_FILE, ISSUED_FILE
 from seppo.trust.keyfile import Key, parse_key, read_key, write_private
+from seppo.trust.revoked import REVOKED_FILE, parse_list, read_list
 from seppo.trust.tls import (
     CA_FILE,
     CERT_FILE,
@@ -35,7 +38,8 @@ LARGEST = 64 << 10  # bytes; one has about 4,000
 KEY_FILE = "key"
 SETTINGS_FILE = "settings"
 CERTIFICATES = (CA_FILE, CERT_FILE, CERT_KEY_FILE)
-NAMES = (*CERTIFICATES, SETTINGS_FILE, KEY_FILE)  # in the order in which they are put there
+NAMES = (*CERTIFICATES, REVOKED_FILE, SETTINGS_FILE, KEY_FILE)  # in the order of writing
+OF_OLD_KEYS = (*CERTIFICATES, REVOKED_FILE, AUTHORITY_FILE, ISSUED_FILE, KEY_FILE)  # go with them
 MAY_SET = {"PYRO_NS_HOST", "PYRO_NS_PORT", "SEPPO_GROUP"}
 _TEXT = re.compile(r"(?:[ -~]*\n)+")
 
@@ -63,6 +67,10 @@ class JoinFile:
             raise _refusal("it has no key")
         if len(set(CERTIFICATES) & self.files.keys()) not in (0, len(CERTIFICATES)):
             raise _refusal("some certificates are missing")
+        try:
+            parse_list(self.files.get(REVOKED_FILE, "").encode())
+        except SecurityError as error:
+            raise _refusal(f"its list of revoked certificates {error}") from error
         _ = self.key, self.settings
 
     @property
@@ -113,12 +121,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def collect(settings: Settings, key_path: Path) -> JoinFile:
+def collect(settings: Settings, key_path: Path, own: Certificate | None = None) -> JoinFile:
     """Return what another machine needs to join this one.
 
     Args:
         settings: Name server and group; a name server on loopback is left out.
-        key_path: The key; certificates that lie beside it go along.
+        key_path: The key; certificates that lie beside it go along, and which are revoked.
+        own: The other machine's own certificate; None for the one of this machine.
 
     Raises:
         SecurityError: If there is no key, or one of the files cannot be used.
@@ -134,10 +143,18 @@ def collect(settings: Settings, key_path: Path) -> JoinFile:
             try_handshake(paths, paths)
             for name in CERTIFICATES:
                 files[name] = (folder / name).read_text("ascii").rstrip() + "\n"
+            if own is not None:
+                files[CERT_FILE], files[CERT_KEY_FILE] = own.pem.decode(), own.key_pem.decode()
     except FileNotFoundError as error:
         raise SecurityError(f"there is no {error.filename}: run 'seppo keys new'") from error
+    if lines := _lines(read_list(folder / REVOKED_FILE)):
+        files[REVOKED_FILE] = lines
     files[SETTINGS_FILE] = format_settings(settings_to_tell(settings)).decode()
     return JoinFile(files)
+
+
+def _lines(revoked: Mapping[str, str]) -> str:
+    return "".join(f"{serial} {name}\n" for serial, name in revoked.items())
 
 
 def settings_to_tell(settings: Settings) -> dict[str, str]:
@@ -179,6 +196,9 @@ def install(joined: JoinFile, folder: Path, replace: bool = False) -> list[Path]
         )
     contents = {name: joined.files[name].encode() for name in NAMES if name in joined.files}
     contents[SETTINGS_FILE] = update_settings(folder, joined.settings)
+    if not is_other and REVOKED_FILE in contents:  # what is revoked stays revoked
+        there = {**read_list(folder / REVOKED_FILE), **parse_list(contents[REVOKED_FILE])}
+        contents[REVOKED_FILE] = _lines(there).encode()
     is_new = not folder.exists()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -192,7 +212,7 @@ def install(joined: JoinFile, folder: Path, replace: bool = False) -> list[Path]
             for name in contents:
                 os.replace(scratch / name, folder / name)
             if is_other:
-                for name in set(NAMES) - contents.keys():
+                for name in set(OF_OLD_KEYS) - contents.keys():
                     (folder / name).unlink(missing_ok=True)
         finally:
             shutil.rmtree(scratch)

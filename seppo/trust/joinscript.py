@@ -10,12 +10,20 @@ from __future__ import annotations
 import secrets
 
 from seppo.errors import SecurityError
-from seppo.trust.joinfile import KEY_FILE, NAMES, SETTINGS_FILE, JoinFile
+from seppo.trust.joinfile import (
+    CERTIFICATES,
+    KEY_FILE,
+    NAMES,
+    OF_OLD_KEYS,
+    SETTINGS_FILE,
+    JoinFile,
+)
 from seppo.trust.keyfile import Key, parse_key
+from seppo.trust.revoked import REVOKED_FILE
 from seppo.trust.tls import CA_FILE
 
 OTHER_KEYS = 3  # exit code of the script
-COMPARED = [KEY_FILE, *(name for name in NAMES if name not in (KEY_FILE, SETTINGS_FILE))]
+COMPARED = (KEY_FILE, *CERTIFICATES)  # what else is sent is put to what is there
 
 _SCRIPT = """\
 join_seppo() {{
@@ -39,10 +47,16 @@ if [ "$other" ] && [ {replace} = no ]; then exit {refusal}; fi
 if [ -e "$folder/{settings}" ]; then
     sed {deleted} "$folder/{settings}" >>"$new/{settings}"
 fi
+if [ -e "$folder/{revoked}" ] && [ ! "$other" ]; then
+    sort -u "$folder/{revoked}" "$new/{revoked}" >"$new/all"
+    mv "$new/all" "$new/{revoked}"
+fi
 if [ "$other" ]; then (cd "$folder" && rm -f {all}); fi
 for name in {names}; do mv -f "$new/$name" "$folder/$name"; done
 echo {mark}
 for name in {compared}; do cat "$folder/$name"; done
+echo {mark}
+cat "$folder/{revoked}"
 echo {mark}
 }}
 join_seppo
@@ -62,9 +76,11 @@ class JoinScript:
 
     def __init__(self, joined: JoinFile, replace: bool = False) -> None:
         self._mark = f"seppo-{secrets.token_hex(16)}"  # no line of a file is like it
-        files = {name: joined.files.get(name, "") for name in (SETTINGS_FILE, *joined.files)}
+        always = {SETTINGS_FILE: "", REVOKED_FILE: ""}
+        files = {**always, **joined.files}
         names = [name for name in NAMES if name in files]
         compared = [name for name in COMPARED if name in files]
+        self._revoked = set(files[REVOKED_FILE].splitlines())
         self._expected = "".join(files[name] for name in compared)
         self.text = _SCRIPT.format(
             files="\n".join(
@@ -74,7 +90,8 @@ class JoinScript:
             identity=" ".join(name for name in (KEY_FILE, CA_FILE) if name in files),
             replace="yes" if replace else "no",
             refusal=OTHER_KEYS,
-            all=" ".join(name for name in NAMES if name != SETTINGS_FILE),
+            all=" ".join(OF_OLD_KEYS),
+            revoked=REVOKED_FILE,
             settings=SETTINGS_FILE,
             deleted=" ".join(f"-e '/^{name} *=/d'" for name in joined.settings) or "''",
             names=" ".join(names),
@@ -92,7 +109,9 @@ class JoinScript:
             SecurityError: If something else lies there than was sent.
         """
         _, _, rest = output.partition(f"{self._mark}\n")
-        content, mark, _ = rest.partition(f"{self._mark}\n")
-        if not mark or content != self._expected:
+        content, _, rest = rest.partition(f"{self._mark}\n")
+        revoked, mark, _ = rest.partition(f"{self._mark}\n")
+        is_complete = mark and self._revoked <= set(revoked.splitlines())
+        if not is_complete or content != self._expected:
             raise SecurityError("what lies there now is not what was sent")
         return parse_key(content.partition("\n")[0].encode(), "there")

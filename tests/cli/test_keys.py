@@ -8,8 +8,11 @@ import stat
 
 import pytest
 
+from seppo.cli import passphrase
 from seppo.cli.main import main
 from seppo.settings import Settings
+from seppo.trust.joinfile import install, parse_join_file
+from seppo.trust.revoked import read_list
 
 NS = "192.168.1.10"
 
@@ -127,3 +130,75 @@ def test_a_name_server_on_loopback_does_not_go_along(folder, tmp_path, capsys):
     assert main(["keys", "export", str(tmp_path / "file")]) == 0
     assert "--ns" in capsys.readouterr().err
     assert b"PYRO_NS_HOST" not in (tmp_path / "file").read_bytes()
+
+
+@pytest.fixture
+def authority(folder, monkeypatch):
+    """The folder of keys whose authority was kept."""
+    monkeypatch.setenv("SEPPO_CA_PASSPHRASE", "open sesame")
+    assert main(["keys", "new"]) == 0
+    return folder
+
+
+def test_the_authority_is_kept_under_a_passphrase(authority, capsys):
+    text = (authority / "ca-key.pem").read_text()
+    assert "ENCRYPTED" in text
+    assert stat.S_IMODE((authority / "ca-key.pem").stat().st_mode) == 0o600
+    assert "thrown away" not in capsys.readouterr().out
+
+
+def test_the_authority_is_discarded_if_asked_or_without_a_passphrase(folder, monkeypatch, capsys):
+    assert main(["keys", "new"]) == 0
+    assert "thrown away" in capsys.readouterr().out
+    monkeypatch.setenv("SEPPO_CA_PASSPHRASE", "open sesame")
+    assert main(["keys", "new", "--replace", "--discard-authority"]) == 0
+    assert not (folder / "ca-key.pem").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "is_kept"), [(["x", "x"], 0, True), (["x", "y"], 1, False), ([""], 0, False)]
+)
+def test_at_a_terminal_the_passphrase_is_asked_for_twice(folder, monkeypatch, typed, code, is_kept):
+    monkeypatch.setattr(passphrase, "_at_terminal", lambda: True)
+    monkeypatch.setattr(passphrase, "getpass", lambda _: typed.pop(0))
+    assert main(["keys", "new"]) == code
+    assert (folder / "ca-key.pem").exists() == is_kept
+    assert not typed
+
+
+def test_an_export_for_a_machine_has_a_certificate_of_its_own(authority, tmp_path, capsys):
+    file = tmp_path / "file"
+    assert main(["keys", "export", str(file), "--ns", NS, "--machine", "lab-3"]) == 0
+    joined = parse_join_file(file.read_bytes())
+    assert joined.files["cert.pem"] != (authority / "cert.pem").read_text()
+    install(joined, tmp_path / "there")
+    main(["keys", "show"])
+    told = capsys.readouterr().out
+    (serial,) = re.findall("([0-9A-F]+) lab-3", told)
+    assert main(["keys", "revoke", serial]) == 0
+    main(["keys", "show"])
+    assert f"{serial} lab-3, revoked" in capsys.readouterr().out
+
+
+def test_without_the_authority_no_machine_has_its_own(folder, tmp_path, monkeypatch, capsys):
+    main(["keys", "new"])
+    monkeypatch.setenv("SEPPO_CA_PASSPHRASE", "open sesame")
+    assert main(["keys", "export", str(tmp_path / "file"), "--machine", "lab-3"]) == 1
+    assert "no " in capsys.readouterr().err
+    assert not (tmp_path / "file").exists()
+
+
+def test_all_certificates_of_a_machine_are_revoked_by_its_name(authority, tmp_path, capsys):
+    for n in range(2):
+        assert main(["keys", "export", str(tmp_path / str(n)), "--machine", "lab-3"]) == 0
+    assert main(["keys", "revoke", "lab-3"]) == 0
+    assert len(read_list(authority / "revoked")) == 2
+    assert main(["keys", "revoke", "lab-4"]) == 1
+    assert "known machines: " in capsys.readouterr().err
+    assert len(read_list(authority / "revoked")) == 2
+
+
+def test_new_keys_forget_what_was_revoked(authority, monkeypatch):
+    assert main(["keys", "revoke", "ABCDEF0123"]) == 0
+    assert main(["keys", "new", "--replace", "--discard-authority"]) == 0
+    assert sorted(os.listdir(authority)) == ["ca.pem", "cert-key.pem", "cert.pem", "key"]

@@ -10,10 +10,12 @@ import pytest
 
 from seppo.cli.main import main
 from seppo.settings import Settings
+from seppo.trust import tls
 from seppo.trust.credentials import Credentials
 from seppo.trust.joinfile import collect
 from seppo.trust.joinscript import JoinScript
 from seppo.trust.keyfile import ensure_key
+from seppo.trust.revoked import read_list
 
 NS = "192.168.1.10"
 FAKE_SSH = """#!/bin/sh
@@ -116,6 +118,54 @@ def test_to_push_again_keeps_other_settings(machines):
     assert contents(there) == before
     settings = Settings.load({"HOME": str(machines / "a")})
     assert (settings.grace, settings.group) == (7.0, "lab")
+
+
+@pytest.fixture
+def with_authority(machines, monkeypatch):
+    """The homes of the other machines; here the authority's key was kept."""
+    monkeypatch.setenv("SEPPO_CA_PASSPHRASE", "open sesame")
+    assert main(["keys", "new", "--replace"]) == 0
+    return machines
+
+
+def test_each_machine_has_a_certificate_of_its_own(with_authority, tmp_path):
+    assert main(["keys", "push", "a", "b"]) == 0
+    here = tmp_path / "here" / "seppo"
+    folders = [here, *(folder_of(with_authority / name) for name in ("a", "b"))]
+    assert len({(each / "cert.pem").read_text() for each in folders}) == 3
+    assert len({(each / "cert-key.pem").read_text() for each in folders}) == 3
+    for each in folders[1:]:
+        assert not (each / "ca-key.pem").exists()
+        files = tls.client_files(Settings(key_file=str(each / "key")))
+        tls.try_handshake(tls.server_files(Settings(key_file=str(here / "key"))), files)
+
+
+def test_a_wrong_passphrase_sends_nothing(with_authority, monkeypatch, capsys):
+    monkeypatch.setenv("SEPPO_CA_PASSPHRASE", "another")
+    assert main(["keys", "push", "a"]) == 1
+    monkeypatch.delenv("SEPPO_CA_PASSPHRASE")
+    assert main(["keys", "push", "a"]) == 1
+    told = capsys.readouterr().err
+    assert "wrong passphrase?" in told
+    assert "SEPPO_CA_PASSPHRASE" in told
+    assert not folder_of(with_authority / "a").exists()
+
+
+def test_the_list_of_revoked_ones_goes_alone_and_is_added_to_what_is_there(
+    with_authority, tmp_path, monkeypatch
+):
+    assert main(["keys", "push", "a", "b"]) == 0
+    there = folder_of(with_authority / "a")
+    (there / "revoked").write_text("AB1 older\n")
+    before = contents(there)
+    assert main(["keys", "revoke", "b"]) == 0
+    monkeypatch.delenv("SEPPO_CA_PASSPHRASE")
+    assert main(["keys", "push", "--revoked", "a"]) == 0
+    revoked = read_list(there / "revoked")
+    assert sorted(revoked.values()) == ["b", "older"]
+    assert {**contents(there), "revoked": b""} == {**before, "revoked": b""}
+    assert main(["keys", "push", "--revoked", "a"]) == 0
+    assert (there / "revoked").read_text().count("\n") == 2
 
 
 def test_a_host_that_says_what_is_not_so_is_found_out(machines, monkeypatch, tmp_path, capsys):
