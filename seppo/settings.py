@@ -1,14 +1,19 @@
-"""Settings: an argument beats an environment variable, which beats the default.
+"""Settings: an argument beats an environment variable, a file, and the default, in this order.
 
 ``Settings.load()`` is called once where a door is entered; the frozen result is passed
 down. Seppo's variables start with ``SEPPO_``: Pyro5 refuses to be imported when it
 meets a ``PYRO_`` variable that it does not know. Pyro5's own ``PYRO_NS_HOST``,
-``PYRO_NS_PORT``, ``PYRO_HOST`` and ``PYRO_SSL*`` keep their meaning.
+``PYRO_NS_PORT``, ``PYRO_HOST`` and ``PYRO_SSL*`` keep their meaning. The file is ``settings``
+in the user's configuration directory for seppo; its lines are ``NAME=VALUE``, with the names
+of the variables.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +21,19 @@ from seppo.errors import ConfigurationError
 
 MIB = 1 << 20
 GIB = 1 << 30
+LARGEST_FILE = 64 << 10  # bytes of a file of settings
+
+# What a file may set: no passwords, and nothing that switches encryption off unseen.
+FILE_NAMES = frozenset(
+    [
+        "PYRO_NS_HOST", "PYRO_NS_PORT", "PYRO_HOST", "SEPPO_GROUP", "SEPPO_GRACE",
+        "SEPPO_LOOKAHEAD_BYTES", "SEPPO_CONNECT_TIMEOUT", "SEPPO_MAX_FILE_SIZE", "SEPPO_KEY_FILE",
+        "SEPPO_MAX_FRAME_BYTES", "SEPPO_SILENCE", "PYRO_SSL", "PYRO_SSL_CACERTS",
+        "PYRO_SSL_SERVERCERT", "PYRO_SSL_SERVERKEY", "PYRO_SSL_CLIENTCERT", "PYRO_SSL_CLIENTKEY",
+    ]
+)  # fmt: skip
+_EDGE = "[!#-&(-~]"  # ASCII, but no space and no quote
+_LINE = re.compile(rf"([A-Z_]+) ?= ?({_EDGE}(?:[ -~]*{_EDGE})?)?")
 
 
 @dataclass(frozen=True)
@@ -89,13 +107,25 @@ class Settings:
         """Return the settings in force.
 
         Args:
-            environ: The environment; None means this process's.
+            environ: The environment; None means this process's. It says where the file is.
             group: Beats the environment when given.
+
+        Raises:
+            ConfigurationError: If a variable cannot be read as its type, or the file not at all.
+        """
+        folder = config_folder(environ)
+        env: Mapping[str, str] = os.environ if environ is None else environ
+        if folder and (there := read_settings(f"{folder}/settings")):
+            env = {**there, **env}
+        return cls.read(env, group=group)
+
+    @classmethod
+    def read(cls, env: Mapping[str, str], *, group: str | None = None) -> Settings:
+        """Return the settings that variables name, without looking at a file.
 
         Raises:
             ConfigurationError: If a variable cannot be read as its type.
         """
-        env = os.environ if environ is None else environ
         default = cls()
         return cls(
             ns_host=_host(env.get("PYRO_NS_HOST", default.ns_host)),
@@ -124,6 +154,106 @@ class Settings:
             ),
             silence=_number(env, "SEPPO_SILENCE", default.silence),
         )
+
+
+def config_folder(environ: Mapping[str, str] | None = None) -> str:
+    """Return the folder of key and settings, which need not exist; "" if there is no home.
+
+    Args:
+        environ: The environment; None means this process's.
+    """
+    env = os.environ if environ is None else environ
+    base = env.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(base):  # the standard says that a relative one is ignored
+        home = os.path.expanduser("~") if environ is None else environ.get("HOME", "")
+        if not os.path.isabs(home):
+            return ""
+        base = os.path.join(home, ".config")
+    return os.path.join(base, "seppo")
+
+
+def read_settings(path: str) -> Mapping[str, str]:
+    """Return what a file sets, by the names of variables; nothing if there is no file.
+
+    Raises:
+        ConfigurationError: If it cannot be read, others can change it, or a line makes no sense.
+    """
+    try:
+        info = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise _refusal(path, f"it cannot be read: {error.strerror}") from error
+    return _read_file(path, (info.st_ino, info.st_mtime_ns, info.st_size, info.st_mode))
+
+
+@functools.lru_cache(maxsize=8)  # each map looks at it
+def _read_file(path: str, stamp: tuple[int, ...]) -> Mapping[str, str]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(fd, "rb") as file:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode):
+                raise _refusal(path, "it is not a file")
+            # Who can change it can name a key that he knows.
+            if os.name == "posix" and (
+                info.st_uid not in (os.geteuid(), 0) or info.st_mode & 0o022
+            ):
+                raise _refusal(path, f"others can change it: chown it, and 'chmod 600 {path}'")
+            data = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise _refusal(path, f"it cannot be read: {error.strerror}") from error
+    return parse_settings(data, path)
+
+
+def parse_settings(data: bytes, name: str) -> dict[str, str]:
+    r"""Return what the content of a file sets.
+
+    Args:
+        data: The content.
+        name: The file, for messages.
+
+    Raises:
+        ConfigurationError: If a line makes no sense.
+
+    >>> parse_settings(b"# the lab\nSEPPO_GROUP = lab\n", "settings")
+    {'SEPPO_GROUP': 'lab'}
+    """
+    if len(data) > LARGEST_FILE:
+        raise _refusal(name, f"more than {LARGEST_FILE} bytes")
+    found: dict[str, str] = {}
+    for number, raw in enumerate(data.split(b"\n"), 1):
+        line = raw.decode("ascii", "replace").strip(" \r\t")
+        if not line or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise _refusal(name, f"line {number} is not NAME=VALUE, in ASCII and without quotes")
+        if match[1] not in FILE_NAMES:
+            raise _refusal(name, f"line {number} sets {match[1]}, which is not set in a file")
+        if match[1] in found:
+            raise _refusal(name, f"line {number} sets {match[1]} again")
+        found[match[1]] = match[2] or ""
+    if found.get("SEPPO_KEY_FILE") and not os.path.isabs(found["SEPPO_KEY_FILE"]):
+        raise _refusal(name, "SEPPO_KEY_FILE has to be an absolute path")
+    return found
+
+
+def format_settings(values: Mapping[str, str]) -> bytes:
+    """Return the content of a file that sets this.
+
+    Raises:
+        ConfigurationError: If it could not be read again.
+    """
+    data = "".join(f"{name}={value}\n" for name, value in values.items()).encode()
+    if parse_settings(data, "settings") != values:
+        raise ConfigurationError("settings", repr(dict(values)), "plain values are needed")
+    Settings.read(values)
+    return data
+
+
+def _refusal(path: str, why: str) -> ConfigurationError:
+    return ConfigurationError("settings", path, why)
 
 
 def _host(name: str) -> str:

@@ -3,112 +3,79 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from seppo.cli.security import add_key_file, with_key_file
-from seppo.errors import SecurityError
-from seppo.settings import Settings
+from seppo.cli import export, push, revoke, show
+from seppo.cli.passphrase import new_passphrase
+from seppo.cli.security import add_key_file, add_nameserver, with_key_file, with_nameserver
+from seppo.settings import Settings, config_folder
 from seppo.trust.certificates import DAYS, make_bundle
-from seppo.trust.keyfile import key_path, read_key
-from seppo.trust.tls import client_files, read_certificate, server_files, try_handshake
-
-SOON = 30  # days before the end of a certificate in which it is worth a word
+from seppo.trust.joinfile import SETTINGS_FILE, settings_to_tell, update_settings
+from seppo.trust.keyfile import key_path, write_private
 
 
 def add_parser(verbs: Any) -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser(
         "keys",
-        help="make or show the keys that join machines",
-        description="Whoever holds these keys can run code on the workers. One machine alone "
-        "needs no more than the shared key, which is made at first use.",
+        help="make, show and pass on the keys that join machines",
+        description="Whoever holds these keys can run code on the workers, and as everybody who "
+        "uses them. One machine alone needs no more than the shared key, which is made at first "
+        "use.",
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     new = actions.add_parser(
         "new",
-        help="make a shared key and certificates, to be copied to all machines",
+        help="make a shared key and certificates",
         description="Make a folder with an authority, a certificate with its key, and the "
-        "shared key if there is none. Copy it to the other machines, to the same place.",
+        "shared key if there is none. The authority's key is kept under a passphrase that is asked "
+        "for, or taken from SEPPO_CA_PASSPHRASE; without one it is thrown away. 'seppo keys push' "
+        "and 'seppo keys export' pass them on.",
     )
     add_key_file(new)
+    add_nameserver(new)
     new.add_argument(
         "--days", type=int, default=DAYS, help=f"how long they are good for (default: {DAYS})"
     )
     new.add_argument(
-        "--replace", action="store_true", help="make all anew, the shared key too: the old cease"
+        "--replace",
+        action="store_true",
+        help="make all anew, the shared key too: the old ones stop working",
+    )
+    new.add_argument(
+        "--discard-authority",
+        action="store_true",
+        help="ask for no passphrase, and throw the authority's key away: all machines use one "
+        "certificate, and none can be revoked",
     )
     new.set_defaults(verb="keys", execute=execute_new)
-    show = actions.add_parser(
-        "show",
-        help="tell which keys are there",
-        description="Tell which keys are there, with fingerprints and the day they expire. "
-        "The exit code is 1 if one of them cannot be used.",
-    )
-    add_key_file(show)
-    show.set_defaults(verb="keys", execute=execute_show)
+    for module in (show, export, push, revoke):
+        module.add_parser(actions)
 
 
 def execute_new(arguments: argparse.Namespace) -> int:
     """Make keys and say what to do with them."""
-    settings = with_key_file(Settings.load(), arguments)
-    paths = make_bundle(key_path(settings).absolute(), arguments.days, arguments.replace)
-    for path in paths:
-        print(path)
-    print(
-        f"Copy the folder to your other machines, for example with\n"
-        f"    scp -pr {paths[0].parent} other-machine:{paths[0].parent.parent}/\n"
-        "and start (again) the name server and the workers that are to use it."
-    )
-    return 0
-
-
-def execute_show(arguments: argparse.Namespace) -> int:
-    """Tell which keys are there and whether they can be used."""
-    settings = with_key_file(Settings.load(), arguments)
+    settings = with_nameserver(with_key_file(Settings.load(), arguments), arguments)
     path = key_path(settings).absolute()
-    return max(
-        _tell("shared key", lambda: _describe_key(path)),
-        _tell("certificates", lambda: _describe_certificates(settings)),
+    file = Path(config_folder() or path.parent, SETTINGS_FILE)
+    told = update_settings(file.parent, settings_to_tell(settings))
+    passphrase = b"" if arguments.discard_authority else new_passphrase()
+    paths = make_bundle(path, arguments.days, arguments.replace, passphrase)
+    if arguments.ns is not None or arguments.group is not None:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(file, told)
+        paths.append(file)
+    for each in paths:
+        print(each)
+    if not passphrase:
+        print(
+            "The authority's key was thrown away: all machines use one certificate. To be able to "
+            "revoke that\nof one machine, run this at a terminal, or with SEPPO_CA_PASSPHRASE."
+        )
+    print(
+        "'seppo keys push HOST' puts them on another machine over ssh; without ssh, 'seppo keys "
+        "export FILE' and 'seppo join FILE' do.\n"
+        "Start (again) the name server and the workers that are to use the keys."
     )
-
-
-def _tell(what: str, describe: Callable[[], str | None]) -> int:
-    try:
-        text = describe()
-    except SecurityError as error:
-        print(f"{what}: {error}")
-        return 1
-    print(f"{what}: {text or 'none'}")
     return 0
-
-
-def _describe_key(path: Path) -> str:
-    try:
-        key = read_key(path)
-    except FileNotFoundError:
-        return f"none at {path}; one is made at first use"
-    return f"{path}\n    fingerprint {key.fingerprint}"
-
-
-def _describe_certificates(settings: Settings) -> str:
-    folder = key_path(settings).absolute().parent
-    named = (settings.server_tls.cert, settings.server_tls.cacerts, settings.client_tls.cert)
-    if not any(named) and not any(folder.glob("*.pem")):
-        return f"none in {folder}; needed off loopback alone, 'seppo keys new' makes some"
-    server, client = server_files(settings), client_files(settings)
-    expires = try_handshake(server, client)
-    files = dict.fromkeys((server.cacerts, client.cacerts, server.cert, client.cert))
-    lines = [
-        f"    {name}\n    fingerprint {_fingerprint(read_certificate(name))}" for name in files
-    ]
-    left = (expires - datetime.now(timezone.utc)).days
-    note = f", in {left} days: make new ones in time" if left < SOON else ""
-    return "\n".join([f"good until {expires:%Y-%m-%d %H:%M} UTC{note}", *lines])
-
-
-def _fingerprint(data: bytes) -> str:
-    return "SHA256:" + hashlib.sha256(data).hexdigest()

@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from seppo.cli import doctor, keys, nameserver, run, status, worker
+from seppo.cli import doctor, join, keys, nameserver, run, status, worker
 from seppo.errors import SeppoError
 from seppo.version import __version__
 
@@ -45,13 +45,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="seppo",
         description="map on every core of every machine",
-        epilog="The name server is looked for at PYRO_NS_HOST and PYRO_NS_PORT "
-        "(127.0.0.1 and 9090 if they are not set).",
+        epilog="The name server is looked for at PYRO_NS_HOST and PYRO_NS_PORT, or else where "
+        "'seppo join' was told (127.0.0.1 and 9090 without).",
     )
     parser.add_argument("--version", action="version", version=f"seppo {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what goes on")
     parser.set_defaults(verb=None)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    for module in (run, worker, status, doctor, nameserver, keys):
+    for module in (run, worker, status, doctor, nameserver, keys, join):
         module.add_parser(verbs)
     return parser

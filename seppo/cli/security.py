@@ -1,4 +1,4 @@
-"""Arguments that several verbs share: the key, and doing without encryption."""
+"""Arguments that several verbs share: key, name server, and doing without encryption."""
 
 from __future__ import annotations
 
@@ -18,6 +18,34 @@ def add_key_file(parser: argparse.ArgumentParser) -> None:
         help="file of the shared key (default: SEPPO_KEY_FILE, or else seppo/key in the "
         "user's configuration directory)",
     )
+
+
+def add_nameserver(parser: argparse.ArgumentParser) -> None:
+    """Add ``--ns`` and ``--group`` to a verb that tells other machines of them."""
+    parser.add_argument(
+        "--ns",
+        metavar="HOST[:PORT]",
+        help="where the name server is, as the machines see it (default: PYRO_NS_HOST and "
+        "PYRO_NS_PORT)",
+    )
+    parser.add_argument("--group", help="group of their workers and maps (default: SEPPO_GROUP)")
+
+
+def with_nameserver(settings: Settings, arguments: argparse.Namespace) -> Settings:
+    """Return the settings with what the command line says of name server and group.
+
+    Raises:
+        ConfigurationError: If the port is no number.
+    """
+    if arguments.ns is not None:
+        host, port = arguments.ns, str(Settings.ns_port)
+        if host.count(":") == 1 or "]:" in host:  # an IPv6 address has colons of its own
+            host, _, port = host.rpartition(":")
+        read = Settings.read({"PYRO_NS_HOST": host.strip("[]"), "PYRO_NS_PORT": port})
+        settings = replace(settings, ns_host=read.ns_host, ns_port=read.ns_port)
+    if arguments.group is not None:
+        settings = replace(settings, group=arguments.group)
+    return settings
 
 
 def add_insecure(parser: argparse.ArgumentParser) -> None:

@@ -22,8 +22,7 @@ import serpent
 from Pyro5 import errors, protocol, serializers
 from Pyro5.socketutil import SocketConnection
 
-from seppo.errors import SecurityError
-from seppo.trust.proof import SPEAKS_TLS, TLS_ALERT, receive_exactly, send_before
+from seppo.trust.proof import TLS_ALERT, alert, receive_exactly, send_before
 
 # Every Pyro5 has it, and its parser is in C and takes time and memory in proportion.
 JSON = serializers.serializers["json"]
@@ -165,14 +164,14 @@ def receive_message(
     """Return one message in our serializer.
 
     Raises:
-        SecurityError: If the peer speaks TLS.
+        SecurityError: If the peer speaks TLS, or has revoked our certificate.
         Pyro5.errors.ProtocolError: If it is not one to be read.
         TimeoutError: If it has not come by the deadline.
         OSError: If the connection breaks.
     """
     head = receive_exactly(sock, len(TLS_ALERT), deadline)
     if head == TLS_ALERT:
-        raise SecurityError(SPEAKS_TLS)
+        raise alert(sock)
     head += receive_exactly(sock, _HEAD.size - len(head), deadline)
     size = check_head(head, largest, OURS)
     rest = receive_exactly(sock, size, deadline)

@@ -20,6 +20,7 @@ from seppo.settings import Settings
 from seppo.trust import proof, sockets, tls
 from seppo.trust.keyfile import Key, ensure_key, key_path
 from seppo.trust.proof import ProofContext
+from seppo.trust.revoked import check_peer
 from seppo.wire.address import Address
 
 
@@ -121,6 +122,7 @@ class Credentials:
         wrapped = context.wrap_socket(sock, do_handshake_on_connect=False)
         try:
             _handshake(wrapped, deadline)
+            check_peer(self._settings, wrapped)
         except BaseException:
             wrapped.close()
             raise
@@ -165,6 +167,14 @@ class Credentials:
                     with suppress(OSError):  # OpenSSL says nothing to a peer that has no TLS
                         socket.socket.send(sock, proof.TLS_REFUSAL)
                 raise
+            try:
+                check_peer(self._settings, sock)
+            except SecurityError:
+                with suppress(OSError):
+                    # What lies unread when the connection ends would take our word along.
+                    proof.receive_exactly(sock, 1, deadline)
+                    proof.send_before(sock, proof.REVOKED, deadline)
+                raise
             binding = tls.session_binding(sock, certificate)
         if not keyless:
             proof.prove_to_client(sock, self.key, ProofContext(role, binding), deadline)
@@ -205,7 +215,8 @@ def what_tls_says(sock: socket.socket, error: OSError) -> OSError:
     is_broken = isinstance(error, (ConnectionError, ssl.SSLEOFError))
     if is_broken and isinstance(sock, ssl.SSLSocket):
         try:
-            sock.recv(1)
+            if sock.recv(len(proof.TLS_ALERT)) == proof.TLS_ALERT:
+                return SecurityError(proof.IS_REVOKED)
         except ssl.SSLError as alert:
             error = alert
         except OSError:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from seppo.errors import SecurityError
-from seppo.settings import Settings
+from seppo.settings import Settings, config_folder
 
 KEY_BYTES = 32
 LARGEST_FILE = 1024  # bytes; a key is 65
@@ -57,6 +57,16 @@ class Key:
         """What tells keys apart: of 256 random bits, a hash gives nothing away."""
         return "SHA256:" + hashlib.sha256(b"seppo key" + self._secret).hexdigest()
 
+    @property
+    def spoken(self) -> str:
+        """The start of the fingerprint, to be read aloud: 64 bits tell one's own keys apart.
+
+        >>> Key(bytes(32), "").spoken
+        '11a3 2ab9 df42 cc76'
+        """
+        start = self.fingerprint.partition(":")[2][:16]
+        return " ".join(start[i : i + 4] for i in range(0, 16, 4))
+
     def __repr__(self) -> str:
         return f"Key({self.path})"
 
@@ -72,16 +82,13 @@ def key_path(settings: Settings) -> Path:
     """
     if settings.key_file:
         return Path(settings.key_file)
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(base):  # the standard says that a relative one is ignored
-        home = os.path.expanduser("~")
-        if not os.path.isabs(home):
-            raise SecurityError(
-                "there is no home directory in which the shared key could be: set HOME, or "
-                "name a file with SEPPO_KEY_FILE"
-            )
-        base = os.path.join(home, ".config")
-    return Path(base) / "seppo" / "key"
+    folder = config_folder()
+    if not folder:
+        raise SecurityError(
+            "there is no home directory in which the shared key could be: set HOME, or "
+            "name a file with SEPPO_KEY_FILE"
+        )
+    return Path(folder, "key")
 
 
 def read_key(path: Path) -> Key:
@@ -104,6 +111,15 @@ def read_key(path: Path) -> Key:
         text = os.read(fd, LARGEST_FILE)
     finally:
         os.close(fd)
+    return parse_key(text, str(path))
+
+
+def parse_key(text: bytes, path: str) -> Key:
+    """Return the key that is the content of a file.
+
+    Raises:
+        SecurityError: If it is none.
+    """
     try:
         secret = bytes.fromhex(text.decode("ascii"))
     except ValueError:
@@ -113,7 +129,7 @@ def read_key(path: Path) -> Key:
             f"the key file {path} holds no key ({KEY_BYTES} bytes as hexadecimal digits are "
             f"needed): copy the one of the other machines, or {ADVICE}"
         )
-    return Key(secret, str(path))
+    return Key(secret, path)
 
 
 def check_private(what: str, path: Path, info: os.stat_result) -> None:
@@ -191,3 +207,18 @@ def _write_new(path: Path, content: bytes) -> None:
                     file.write(content)
     finally:
         os.unlink(scratch)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Put a file in the place of an older one, at once, readable by its user alone."""
+    scratch = path.with_name(f".{path.name}-{os.getpid()}")
+    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+        os.replace(scratch, path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise

@@ -27,6 +27,7 @@ import ipaddress
 import os
 import secrets
 import socket
+import ssl
 import struct
 import time
 from dataclasses import dataclass
@@ -47,6 +48,12 @@ _PROOF = 32  # bytes of SHA-256
 TLS_HELLO = b"\x16\x03"
 TLS_ALERT = b"\x15\x03"
 TLS_REFUSAL = TLS_ALERT + b"\x01\x00\x02\x02\x46"  # fatal: protocol_version
+# The same inside of a session, to say why it ends: our TLS library sends no alert of its own then.
+REVOKED = TLS_ALERT + b"\x01\x00\x02\x02\x2c"  # fatal: certificate_revoked
+IS_REVOKED = (
+    "it says that the certificate of this machine is revoked: have it join again, with a new one "
+    "('seppo keys push', or 'seppo keys export --machine')"
+)
 SPEAKS_TLS = (
     "it speaks TLS, and we do not: both must be in agreement about --insecure (SEPPO_INSECURE) "
     "and PYRO_SSL; one that listens on every interface is named by its address in the network"
@@ -213,9 +220,14 @@ def prove_to_server(sock: socket.socket, key: Key, context: ProofContext, deadli
     send_before(sock, proof.hello(), deadline)
     head = receive_exactly(sock, len(TLS_ALERT), deadline)
     if head == TLS_ALERT:
-        raise SecurityError(SPEAKS_TLS)
+        raise alert(sock)
     reply = head + receive_exactly(sock, proof.reply_size - len(head), deadline)
     send_before(sock, proof.answer(reply), deadline)
+
+
+def alert(sock: socket.socket) -> SecurityError:
+    """Return what it means that TLS_ALERT comes where a message should."""
+    return SecurityError(IS_REVOKED if isinstance(sock, ssl.SSLSocket) else SPEAKS_TLS)
 
 
 def prove_to_client(sock: socket.socket, key: Key, context: ProofContext, deadline: float) -> None:

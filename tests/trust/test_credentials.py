@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,9 +17,11 @@ import trustme
 from seppo.errors import ConfigurationError, SecurityError
 from seppo.settings import Settings, TlsFiles
 from seppo.trust import tls
-from seppo.trust.certificates import make_bundle
+from seppo.trust.certificates import issue_for, make_bundle, open_authority, revoke
 from seppo.trust.credentials import Credentials
+from seppo.trust.joinfile import collect, install
 from seppo.trust.keyfile import ensure_key
+from seppo.trust.revoked import REVOKED_FILE
 from seppo.wire.address import Address, address_to_tell
 
 
@@ -118,6 +121,59 @@ def test_a_certificate_that_has_expired_is_refused(tmp_path):
     assert any("expired" in str(error) for error in refused(*ends))
     with pytest.raises(SecurityError, match="expired"):
         tls.try_handshake(tls.server_files(encrypted(key)), tls.client_files(encrypted(key)))
+
+
+@pytest.fixture
+def machines(tmp_path):
+    """Settings of two machines with certificates of their own, the first with the authority."""
+    first, second = tmp_path / "first" / "key", tmp_path / "second"
+    make_bundle(first, passphrase=b"open sesame")
+    authority = open_authority(first.parent, b"open sesame")
+    install(collect(Settings(), first, issue_for(authority, first.parent, "me@second")), second)
+    return encrypted(first), encrypted(second / "key")
+
+
+def test_machines_with_certificates_of_their_own_meet(machines):
+    for server, client in (machines, machines[::-1]):
+        ends = meet(server, client)
+        for end in ends:
+            assert end.getpeercert()["serialNumber"]
+            end.close()
+
+
+def test_a_server_refuses_a_revoked_client_and_says_so(machines):
+    first, second = machines
+    revoke(Path(first.key_file).parent, "second")
+    for _ in range(10):  # what it says must not be lost on its way
+        server, client = meet(first, second)
+        assert isinstance(server, SecurityError)
+        assert "certificate of second" in str(server)
+        assert isinstance(client, SecurityError)
+        assert "certificate of this machine is revoked" in str(client)
+
+
+def test_a_client_refuses_a_revoked_server_before_it_proves_anything(machines):
+    first, second = machines
+    revoke(Path(first.key_file).parent, "second")
+    server, client = meet(second, first)
+    assert isinstance(server, OSError)
+    assert isinstance(client, SecurityError)
+    assert "certificate of second" in str(client)
+
+
+def test_the_list_is_read_again_and_a_broken_one_refuses_all(machines):
+    first, second = machines
+    for end in meet(first, second):
+        end.close()
+    folder = Path(first.key_file).parent
+    revoke(folder, "second")
+    assert refused(*meet(first, second))
+    (folder / REVOKED_FILE).unlink()
+    for end in meet(first, second):
+        end.close()
+    (folder / REVOKED_FILE).write_text("nonsense\n")
+    server, _ = meet(first, second)
+    assert "makes no sense in line 1" in str(server)
 
 
 @pytest.mark.parametrize("plain_side", ["server", "client"])
