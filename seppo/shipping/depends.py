@@ -155,6 +155,8 @@ class _Sorter:
         path = path.absolute()
         if not path.exists():
             raise _refusal(str(path), "there is no such file or directory")
+        if not (path.is_dir() or path.is_file()):  # to open a pipe would wait for its writer
+            raise _refusal(str(path), "it is neither a file nor a directory")
         name = path.resolve().name if path.name in ("", "..") else path.name
         if self.paths.get(name, path) != path:
             raise _refusal(str(path), f"{self.paths[name]} has the same name")

@@ -1,8 +1,29 @@
 """What ``depends=`` names, sorted out."""
 
 import os
+import socket
 
+import pytest
+
+from seppo.errors import ConfigurationError
 from seppo.shipping.depends import Depends
+
+
+@pytest.mark.parametrize("sort", ["pipe", "socket", "device"])
+@pytest.mark.parametrize("is_link", [False, True])
+def test_what_is_neither_file_nor_folder_is_refused_at_once(tmp_path, monkeypatch, sort, is_link):
+    monkeypatch.chdir(tmp_path)
+    if sort == "pipe":
+        os.mkfifo("it")
+    elif sort == "socket":
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind("it")
+    name = "/dev/zero" if sort == "device" else "it"
+    if is_link:
+        os.symlink(name, "link")
+        name = "link"
+    with pytest.raises(ConfigurationError, match="neither a file nor a directory"):
+        Depends.of([name])
 
 
 def folders_of(path):
