@@ -8,6 +8,8 @@ import pytest
 from cluster import Cluster, wait_until
 
 import seppo
+from seppo.values.outcome import Interrupted
+from seppo.values.setup import Setup
 
 
 def test_the_test_module_of_pythoncluster(project, monkeypatch):
@@ -391,6 +393,26 @@ def test_an_initializer_that_fails_is_told_once_and_clearly(project):
             )
         )
     assert list(seppo.map_parallel(abs, [-1])) == [1]
+
+
+@pytest.mark.parametrize(
+    "ending", ["sys.exit(3)", "raise KeyboardInterrupt", "raise GeneratorExit"]
+)
+def test_an_initializer_that_would_end_a_script_does_not_end_the_callers(project, ending):
+    project.write("exits.py", f"import sys\ndef start():\n    {ending}\n")
+    start = project.load("exits").start
+    with pytest.raises(seppo.SetupError, match=r"the initializer: [SKG]") as caught:
+        list(seppo.map_parallel(abs, range(9), initializer=start, fallback="error"))
+    assert "in start" in str(caught.value.__cause__)
+    assert list(seppo.map_parallel(abs, [-1], fallback="error")) == [1]
+
+
+def test_our_own_interruption_of_an_initializer_is_no_failure_of_it():
+    def start():
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        Setup(initializer=start).surroundings().begin("a worker")
 
 
 ENDINGS = {
