@@ -8,8 +8,17 @@ _here: dict[str, Path] = {}  # of maps that run in this process, by name
 
 
 def provide_here(paths: dict[str, Path]) -> None:
-    """Have ``data_path`` find these files in this process."""
+    """Have ``data_path`` find these files in this process, too."""
     _here.update(paths)
+
+
+def provide_only(paths: dict[str, Path]) -> None:
+    """Have ``data_path`` find these files in this process, and no others.
+
+    A worker keeps copies of what earlier maps have named. They may be out of date.
+    """
+    global _here
+    _here = dict(paths)
 
 
 def data_path(name: str) -> Path:
@@ -23,7 +32,7 @@ def data_path(name: str) -> Path:
             was named, ``"directory/file"``.
 
     Raises:
-        FileNotFoundError: If no map that runs here has named it.
+        FileNotFoundError: If the map has not named it.
         ValueError: If the name leads out of that folder.
     """
     parts = PurePosixPath(name).parts

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -30,7 +30,7 @@ class Depends:
     Attributes:
         seeds: Names of modules that travel with what they import.
         modules: Modules that travel though they would not by themselves.
-        data: Files.
+        data: Files and folders.
         contents: Their contents by digest.
         names: Objects that the function finds as globals, by name.
         paths: The caller's paths of the data, by the names they are found under.
@@ -57,7 +57,7 @@ class Depends:
         return cls(
             frozenset(made.seeds),
             tuple(made.modules),
-            tuple(made.data),
+            (*made.data, *made.folders()),
             made.contents,
             made.names,
             made.paths,
@@ -69,6 +69,7 @@ class _Sorter:
         self.seeds: set[str] = set()
         self.modules: list[ModuleEntry] = []
         self.data: list[DataEntry] = []
+        self._names_in: dict[tuple[str, str], set[str]] = {}  # by the folder's package and path
         self.contents: Contents = {}
         self.names: dict[str, Any] = {}
         self.paths: dict[str, Path] = {}
@@ -87,6 +88,12 @@ class _Sorter:
             raise _refusal(
                 element, "choose modules, functions, classes, or paths of files and directories"
             )
+
+    def folders(self) -> Iterator[DataEntry]:
+        """Give the folders, each under a digest of the names in it."""
+        for (package, path), names in self._names_in.items():
+            digest = hashlib.sha256("\0".join(sorted(names)).encode(errors="surrogateescape"))
+            yield DataEntry(path, digest.hexdigest(), 0, package=package, is_folder=True)
 
     def _add_module(self, module: ModuleType) -> None:
         name = module.__name__
@@ -130,7 +137,7 @@ class _Sorter:
 
     def _add_tree(self, package: str, root: Path) -> None:
         """Have all modules of a package travel, and its data files."""
-        for file in _files(root):
+        for file in self._walk(root, "", package):
             relative = file.relative_to(root)
             if file.suffix == ".py":
                 parts = [package, *relative.with_suffix("").parts]
@@ -141,13 +148,15 @@ class _Sorter:
                     self.seeds.add(name)
                 elif all(part.isidentifier() for part in relative.with_suffix("").parts):
                     self._add_source(name, file, relative.name == "__init__.py")
-            elif file.suffix not in (".pyc", ".so", ".pyd"):
+            else:
                 self._add_file(file, relative.as_posix(), package)
 
     def _add_path(self, path: Path) -> None:
         path = path.absolute()
         if not path.exists():
             raise _refusal(str(path), "there is no such file or directory")
+        if not (path.is_dir() or path.is_file()):  # to open a pipe would wait for its writer
+            raise _refusal(str(path), "it is neither a file nor a directory")
         name = path.resolve().name if path.name in ("", "..") else path.name
         if self.paths.get(name, path) != path:
             raise _refusal(str(path), f"{self.paths[name]} has the same name")
@@ -157,8 +166,33 @@ class _Sorter:
             if path.suffix == ".py" and path.stem.isidentifier():
                 self._add_source(path.stem, path, False)
             return
-        for file in _files(path):
+        for file in self._walk(path, name):
             self._add_file(file, f"{name}/{file.relative_to(path).as_posix()}")
+
+    def _walk(self, root: Path, path: str, package: str = "") -> Iterator[Path]:
+        """Give the files of a directory tree, and note its folders.
+
+        Caches, links to directories and what is hidden do not travel, nor what is compiled for
+        this machine beside the modules of a package.
+        """
+        for folder, folders, names in os.walk(root):
+            at = Path(folder)
+            folders[:] = sorted(
+                name
+                for name in folders
+                if name != "__pycache__" and name[0] != "." and not (at / name).is_symlink()
+            )
+            names = sorted(
+                name
+                for name in names
+                if name[0] != "."
+                and not (package and name.endswith((".pyc", ".so", ".pyd")))
+                and (at / name).is_file()
+            )
+            place = PurePosixPath(path, at.relative_to(root).as_posix()).as_posix()
+            key = package, "" if place == "." else place
+            self._names_in.setdefault(key, set()).update(folders, names)
+            yield from (at / name for name in names)
 
     def _add_file(self, file: Path, path: str, package: str = "") -> None:
         digest, size = _hash(file)
@@ -175,15 +209,6 @@ def _parents(name: str) -> Iterator[tuple[str, str, str]]:
     parts = name.split(".")
     for n in range(1, len(parts)):
         yield ".".join(parts[:n]), ".", parts[n]
-
-
-def _files(root: Path) -> list[Path]:
-    """Return the files of a directory tree, without caches and what is hidden."""
-    found = []
-    for folder, folders, names in os.walk(root, followlinks=False):
-        folders[:] = sorted(f for f in folders if f != "__pycache__" and not f.startswith("."))
-        found += [Path(folder, name) for name in sorted(names) if not name.startswith(".")]
-    return [file for file in found if file.is_file()]
 
 
 _hashes: dict[str, tuple[tuple[int, int, int], str]] = {}

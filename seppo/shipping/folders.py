@@ -29,7 +29,7 @@ from functools import cached_property
 from pathlib import Path
 
 from seppo.shipping.cache import BUNDLES, FILES, LOCK, cache_folder, is_lock, lock, remove_tree
-from seppo.shipping.manifest import NAMESPACE, SOURCE, Manifest
+from seppo.shipping.manifest import NAMESPACE, SOURCE, DataEntry, Manifest
 from seppo.wire.packed import Buffer
 
 CODE, DATA = "code", "data"
@@ -52,8 +52,13 @@ def pieces_of(manifest: Manifest) -> Iterator[_Piece]:
         if entry.digest:
             yield _Piece(f"{CODE}/{entry.path}", entry.digest, entry.size)
     for file in manifest.data:
-        top = f"{CODE}/{file.package.replace('.', '/')}" if file.package else DATA
-        yield _Piece(f"{top}/{file.path}", file.digest, file.size, file.is_executable)
+        if not file.is_folder:
+            yield _Piece(_place_of(file), file.digest, file.size, file.is_executable)
+
+
+def _place_of(file: DataEntry) -> str:
+    top = f"{CODE}/{file.package.replace('.', '/')}" if file.package else DATA
+    return f"{top}/{file.path}".rstrip("/")
 
 
 def stamp_of(digest: str) -> int:
@@ -279,6 +284,7 @@ class BundleFolder:
         """The folders in it, parents first, relative to its own."""
         folders = {CODE, DATA, *self._stubs()}
         folders.update(os.path.dirname(piece.path) for piece in self._pieces)
+        folders.update(_place_of(file) for file in self.manifest.data if file.is_folder)
         for entry in self.manifest.modules:
             if entry.kind == NAMESPACE:
                 folders.add(f"{CODE}/{entry.path}")

@@ -71,15 +71,18 @@ class ModuleEntry:
 
 @dataclass(frozen=True)
 class DataEntry:
-    """A data file of a bundle.
+    """A data file or folder of a bundle.
 
     Attributes:
         path: Where it lies, relative to the working directory, with slashes. Under
-            ``package`` it lies beside that package's modules instead.
-        digest: SHA-256 of its content, in hexadecimal.
-        size: Bytes.
+            ``package`` it lies beside that package's modules instead; empty is the package's
+            own folder.
+        digest: SHA-256 of its content, in hexadecimal; of a folder, of the names in it. So a
+            folder that has lost a file is another version of it.
+        size: Bytes; 0 for a folder.
         is_executable: Whether it can be run.
         package: The package that it belongs to; empty for none.
+        is_folder: Whether it is a folder. Nothing is sent for it.
     """
 
     path: str
@@ -87,6 +90,7 @@ class DataEntry:
     size: int
     is_executable: bool = False
     package: str = ""
+    is_folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ class Manifest:
     def sizes(self) -> dict[str, int]:
         """The digests of all files, with their sizes."""
         sizes = {entry.digest: entry.size for entry in self.modules if entry.digest}
-        return sizes | {entry.digest: entry.size for entry in self.data}
+        return sizes | {entry.digest: entry.size for entry in self.data if not entry.is_folder}
 
     @property
     def has_code(self) -> bool:
@@ -133,7 +137,9 @@ class Manifest:
     @cached_property
     def _files(self) -> str:
         modules = ", ".join([entry.text for entry in self.modules])
-        data = [[e.path, e.digest, e.size, e.is_executable, e.package] for e in self.data]
+        data = [
+            [e.path, e.digest, e.size, e.is_executable, e.package, e.is_folder] for e in self.data
+        ]
         return f"[[{modules}], {json.dumps(data)}, {json.dumps(self.distributions)}]"
 
     @property
@@ -201,9 +207,12 @@ def _module(
     return entry
 
 
-def _data(path: str, digest: str, size: int, is_executable: bool, package: str) -> DataEntry:
-    entry = DataEntry(path, digest, size, bool(is_executable), package)
-    _check_parts(entry.path.split("/"))
+def _data(
+    path: str, digest: str, size: int, is_executable: bool, package: str, is_folder: bool
+) -> DataEntry:
+    entry = DataEntry(path, digest, size, bool(is_executable), package, bool(is_folder))
+    if entry.path or not (entry.is_folder and entry.package):
+        _check_parts(entry.path.split("/"))
     _check_file(entry.digest, entry.size)
     if entry.package:
         _check_parts(entry.package.split("."))

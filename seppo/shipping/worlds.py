@@ -19,23 +19,29 @@ class Union:
         self._modules: dict[str, ModuleEntry] = {}
         self._data: dict[tuple[str, str], DataEntry] = {}
         self._distributions: dict[str, str] = {}
+        self._packages: set[str] = set()  # those with the files beside their modules
 
     def contradiction(self, manifest: Manifest) -> str:
         """Return what a manifest has otherwise, as a phrase; an empty text for nothing.
 
-        Files beside the modules of a package that the world already has count, too: what is
-        loaded looks for them where the package was then.
+        A package with the files beside its modules is another version than without them: what
+        is loaded looks for them where the package was then. Other names in ``depends=`` are no
+        contradiction; but a folder is, that has lost a file or got another one.
         """
+        bare = self._packages.difference(file.package for file in manifest.data)
         for entry in manifest.modules:
             have = self._modules.get(entry.name)
             if have is not None and _sort_of(have) != _sort_of(entry):
                 return f"another version of the module {entry.name!r}"
+            if entry.name in bare:
+                return f"the package {entry.name!r} without the files beside it"
         for file in manifest.data:
             known = self._data.get((file.package, file.path))
             if known is None and file.package in self._modules:
-                return f"the package {file.package!r} without the file {file.path!r}"
+                return f"the package {file.package!r} with the files beside it"
             if known not in (None, file):
-                return f"another version of the file {file.path!r}"
+                path = "/".join(filter(None, (file.package.replace(".", "/"), file.path)))
+                return f"another version of the {'folder' if file.is_folder else 'file'} {path!r}"
         for name, version in manifest.distributions:
             if self._distributions.get(name, version) != version:
                 return f"another version of the project {name!r}"
@@ -56,6 +62,7 @@ class Union:
                 entry.name, replace(entry, values=()) if entry.values else entry
             )
         self._data.update(((file.package, file.path), file) for file in manifest.data)
+        self._packages.update(file.package for file in manifest.data if file.package)
         self._distributions.update(manifest.distributions)
 
     def manifest(self, more: Manifest | None = None) -> Manifest:

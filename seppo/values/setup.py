@@ -10,6 +10,7 @@ from typing import Any
 from seppo.errors import SetupError
 from seppo.shipping.depends import Depends
 from seppo.values import script
+from seppo.values.outcome import is_for_us
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ class Surroundings:
             return
         try:
             self.initializer(*self.initargs)
-        except Exception as error:
+        except BaseException as error:  # sys.exit() there is not the end of the caller's script
+            if is_for_us(error):
+                raise
             raise SetupError(worker, "the initializer", _told(error)) from error
 
     def provide(self, *users: Any) -> None:

@@ -12,11 +12,11 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from seppo.shipping.cache import LOCK, WORK, lock, remove_tree
-from seppo.shipping.data import provide_here
+from seppo.shipping.data import provide_only
 from seppo.shipping.folders import BundleCache, is_file, stamp_of
 from seppo.shipping.manifest import DataEntry
 
@@ -93,13 +93,22 @@ class Workplace:
             if entry.package or self._data.get(entry.path) == entry:
                 continue
             path = self.own / entry.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / entry.path, path)
-            path.chmod(0o755 if entry.is_executable else 0o644)
-            os.utime(path, (stamp_of(entry.digest), stamp_of(entry.digest)))
+            (path if entry.is_folder else path.parent).mkdir(parents=True, exist_ok=True)
+            if not entry.is_folder:
+                shutil.copyfile(source / entry.path, path)
+                path.chmod(0o755 if entry.is_executable else 0o644)
+                os.utime(path, (stamp_of(entry.digest), stamp_of(entry.digest)))
             self._data[entry.path] = entry
-            top = entry.path.partition("/")[0]
-            provide_here({top: self.own / top})
+
+    def offer(self, entries: Iterable[DataEntry] | None = None) -> None:
+        """Have ``data_path`` find the files of a function, and no others.
+
+        Args:
+            entries: They; None for those of all functions.
+        """
+        entries = self._data.values() if entries is None else entries
+        tops = {entry.path.partition("/")[0] for entry in entries if not entry.package}
+        provide_only({top: self.own / top for top in tops})
 
     def left_behind(self) -> list[str]:
         """Return the names of files in the own folder that functions have made or written to.

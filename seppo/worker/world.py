@@ -164,6 +164,7 @@ class World:
             try:
                 if manifest.has_code:
                     self.activate(manifest)
+                self._workplace.offer(manifest.data)
                 self._workplace.go(any(not entry.package for entry in manifest.data))
             except OSError as error:
                 known.refuse(_setup_failure("its files", str(error)))
@@ -247,6 +248,7 @@ class World:
 
     def finish(self) -> None:
         """Call the finalizers; the caller watches how long they take."""
+        self._workplace.offer()  # nobody knows which maps they belong to
         while self._finalizers:
             self._finalize(self._finalizers.pop())
 

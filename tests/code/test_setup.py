@@ -1,5 +1,6 @@
 """What a map depends on, and what is done before its first item and after its last."""
 
+import importlib
 import os
 import sys
 
@@ -7,6 +8,8 @@ import pytest
 from cluster import Cluster, wait_until
 
 import seppo
+from seppo.values.outcome import Interrupted
+from seppo.values.setup import Setup
 
 
 def test_the_test_module_of_pythoncluster(project, monkeypatch):
@@ -95,6 +98,78 @@ def test_data_that_has_changed_is_sent_again(project):
     assert set(seppo.map_parallel(read, range(4), depends=[file])) == {"1"}
     file.write_text("23")
     assert set(seppo.map_parallel(read, range(4), depends=[file])) == {"23"}
+
+
+def same(func, **options):
+    """Return what builtin map gives, and see that the workers do."""
+    (here,) = seppo.map_parallel_serial(func, [0], **options)
+    assert set(seppo.map_parallel(func, range(4), fallback="error", **options)) == {here}
+    return here
+
+
+def test_files_that_were_removed_or_renamed_are_not_found_any_more(project):
+    parts = project.folder / "parts"
+    for name in "abc":
+        project.write(f"parts/{name}", name)
+
+    def names(_):
+        return tuple(sorted(path.name for path in seppo.data_path("parts").rglob("*")))
+
+    assert same(names, depends=[parts]) == ("a", "b", "c")
+    (parts / "a").unlink()
+    assert same(names, depends=[parts]) == ("b", "c")
+    (parts / "b").rename(parts / "z")
+    assert same(names, depends=[parts]) == ("c", "z")
+    (parts / "c").unlink()
+    (parts / "z").unlink()
+    assert same(names, depends=[parts]) == ()
+    (parts / "deep" / "empty").mkdir(parents=True)
+    assert same(names, depends=[parts]) == ("deep", "empty")
+
+
+def test_a_file_that_becomes_a_folder_of_the_same_name(project):
+    data = project.write("data", "file")
+
+    def read(_):
+        path = seppo.data_path("data")
+        return path.read_text() if path.is_file() else sorted(os.listdir(path))
+
+    assert same_text(read, data) == "file"
+    data.unlink()
+    project.write("data/in", "")
+    assert same_text(read, data) == "['in']"
+    (data / "in").unlink()
+    data.rmdir()
+    data.write_text("file again")
+    assert same_text(read, data) == "file again"
+
+
+def same_text(func, *depends):
+    return same(lambda x: str(func(x)), depends=depends)
+
+
+def test_files_beside_modules_that_were_removed_are_not_found_any_more(project):
+    project.write("shrinks/__init__.py", "")
+    project.write("shrinks/gone.py", "")
+    project.write("shrinks/t.csv", "")
+    project.write(
+        "shrinks/lists.py",
+        """
+        import os, pkgutil
+        import shrinks
+
+        def names(_):
+            found = [name for name in os.listdir(os.path.dirname(__file__)) if name[-1] == "v"]
+            return *found, *(module.name for module in pkgutil.iter_modules(shrinks.__path__))
+        """,
+    )
+    names, shrinks = project.load("shrinks.lists").names, sys.modules["shrinks"]
+    assert same(names, depends=[shrinks]) == ("t.csv", "gone", "lists")
+    (project.folder / "shrinks" / "t.csv").unlink()
+    assert same(names, depends=[shrinks]) == ("gone", "lists")
+    (project.folder / "shrinks" / "gone.py").unlink()
+    importlib.invalidate_caches()
+    assert same(names, depends=[shrinks]) == ("lists",)
 
 
 def test_a_package_with_its_data(project):
@@ -318,6 +393,26 @@ def test_an_initializer_that_fails_is_told_once_and_clearly(project):
             )
         )
     assert list(seppo.map_parallel(abs, [-1])) == [1]
+
+
+@pytest.mark.parametrize(
+    "ending", ["sys.exit(3)", "raise KeyboardInterrupt", "raise GeneratorExit"]
+)
+def test_an_initializer_that_would_end_a_script_does_not_end_the_callers(project, ending):
+    project.write("exits.py", f"import sys\ndef start():\n    {ending}\n")
+    start = project.load("exits").start
+    with pytest.raises(seppo.SetupError, match=r"the initializer: [SKG]") as caught:
+        list(seppo.map_parallel(abs, range(9), initializer=start, fallback="error"))
+    assert "in start" in str(caught.value.__cause__)
+    assert list(seppo.map_parallel(abs, [-1], fallback="error")) == [1]
+
+
+def test_our_own_interruption_of_an_initializer_is_no_failure_of_it():
+    def start():
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        Setup(initializer=start).surroundings().begin("a worker")
 
 
 ENDINGS = {

@@ -75,6 +75,24 @@ def test_a_bundle_lies_under_its_own_paths(cache):
     assert again.path == folder.path
 
 
+def test_empty_folders_lie_there_too(cache):
+    names = "ab" * 32
+    folder = cache.make(
+        Manifest(
+            (),
+            (
+                DataEntry("empty", names, 0, is_folder=True),
+                DataEntry("empty/deep", names, 0, is_folder=True),
+                DataEntry("", names, 0, package="pkg", is_folder=True),
+            ),
+        )
+    )
+    assert (folder.data / "empty" / "deep").is_dir()
+    assert (folder.code / "pkg").is_dir()
+    assert listing(folder) == ["lock"]
+    assert folder.manifest.sizes == {}
+
+
 def test_nobody_else_can_read_it(cache, tmp_path):
     (tmp_path / "cache" / "seppo").mkdir(parents=True)
     (tmp_path / "cache" / "seppo").chmod(0o755)

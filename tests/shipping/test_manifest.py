@@ -24,6 +24,18 @@ def test_a_manifest_comes_back_equal():
     assert again.sizes == {"ab" * 32: 3, "cd" * 32: 5}
 
 
+def test_folders_come_back_and_nothing_is_sent_for_them():
+    folders = (
+        DataEntry("", "ab" * 32, 0, package="pkg", is_folder=True),
+        DataEntry("folder", "ef" * 32, 0, is_folder=True),
+    )
+    again = Manifest.from_bytes(replace(MANIFEST, data=(*folders, DATA)).to_bytes())
+    assert again.data == (*folders, DATA)
+    assert again.sizes == MANIFEST.sizes
+    with pytest.raises(ProtocolError):
+        Manifest.from_bytes(replace(MANIFEST, data=(replace(folders[0], package=""),)).to_bytes())
+
+
 def test_nothing_travels_as_nothing():
     assert Manifest().to_bytes() == b""
     assert Manifest.from_bytes(b"") == Manifest()

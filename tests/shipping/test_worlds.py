@@ -89,13 +89,38 @@ def test_no_contradiction(more):
         (manifest(replace(A, kind="code")), "module 'a'"),
         (manifest(replace(A, is_package=True)), "module 'a'"),
         (manifest(data=(replace(FILE, digest="e" * 64),)), "file 'table.csv'"),
-        (manifest(data=(replace(FILE, package="a"),)), "package 'a' without the file"),
+        (manifest(data=(replace(FILE, package="a"),)), "package 'a' with the files beside it"),
         (manifest(distributions=(("p", "2"),)), "project 'p'"),
     ],
 )
 def test_contradictions(more, told):
     union = union_of(manifest(A), manifest(data=(FILE,), distributions=(("p", "1"),)))
     assert told in union.contradiction(more)
+
+
+def folder(path, *names, package=""):
+    digest = f"{hash(names) & (1 << 60) - 1:064x}"
+    return DataEntry(path, digest, 0, package=package, is_folder=True)
+
+
+def test_a_folder_with_other_files_in_it_is_another_version():
+    both = manifest(data=(folder("d", "a", "b"), replace(FILE, path="d/a"), FILE))
+    fewer, empty = manifest(data=(folder("d", "a"), replace(FILE, path="d/a"))), folder("d")
+    union = union_of(both)
+    assert "folder 'd'" in union.contradiction(fewer)
+    assert "folder 'd'" in union_of(fewer).contradiction(both)
+    assert "folder 'd'" in union.contradiction(manifest(data=(empty,)))
+    assert "file 'd'" in union.contradiction(manifest(data=(replace(FILE, path="d"),)))
+    assert union.contradiction(manifest(data=(FILE,))) == ""
+    assert union.contradiction(manifest(data=(folder("e"),))) == ""
+
+
+def test_a_package_that_has_lost_a_file_or_all_is_another_version():
+    union = union_of(manifest(A, data=(folder("", "t.csv", package="a"),)))
+    gone = manifest(A, data=(folder("", package="a"),))
+    assert "folder 'a'" in union.contradiction(gone)
+    assert "package 'a' without" in union.contradiction(manifest(A))
+    assert union.contradiction(manifest(B)) == ""
 
 
 def test_a_union_is_all_of_its_manifests_without_values():

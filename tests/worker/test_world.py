@@ -422,6 +422,27 @@ def test_elsewhere_the_working_folder_is_the_processes_own(project, world, cache
     assert not os.path.exists(folder)
 
 
+def test_only_what_the_functions_own_map_has_named_is_found(project, world):
+    one, two = project.write("data/one.txt", "1"), project.write("data/two.txt", "2")
+
+    def names(_):
+        import seppo
+
+        found = []
+        for name in ("one.txt", "two.txt"):
+            try:
+                found.append(seppo.data_path(name).read_text())
+            except FileNotFoundError:
+                pass
+        return found
+
+    assert world.call(names, None, depending(one)) == ["1"]
+    one.write_text("changed")  # what is there of it is out of date
+    assert world.call(names, None, depending(two)) == ["2"]
+    assert world.call(names) == []
+    assert world.call(names, None, depending(two)) == ["2"]
+
+
 def test_on_the_callers_machine_it_is_the_callers(project, start, tmp_path):
     file = project.write("data/table.txt", "1 2 3")
     caller = {"domain": "this one", "cwd": str(tmp_path)}
