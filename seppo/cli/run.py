@@ -29,6 +29,7 @@ from seppo.trust.credentials import Credentials
 from seppo.trust.keyfile import ensure_key
 from seppo.worker.process import run_worker
 
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # to the script
 START = 30.0  # seconds that the workers may take until they are ready
 
 
@@ -75,13 +76,18 @@ def _run_with(
     host = local_host() or "127.0.0.1"
     settings = replace(Settings.load(), host=host, key_file=key_file)
     ignore_warnings_of_parsers()
-    nameserver = NameServerThread(host, 0, Credentials(settings))
-    settings = replace(
-        settings, ns_host=nameserver.host, ns_port=nameserver.port or settings.ns_port
-    )
-    supervisor = Supervisor(settings, options, forker)
-    thread = threading.Thread(target=_supervise, args=(supervisor,), name="seppo-supervisor")
-    thread.start()
+    # No thread but this one gets them: a signal that another one gets wakes nobody here.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+    try:
+        nameserver = NameServerThread(host, 0, Credentials(settings))
+        settings = replace(
+            settings, ns_host=nameserver.host, ns_port=nameserver.port or settings.ns_port
+        )
+        supervisor = Supervisor(settings, options, forker)
+        thread = threading.Thread(target=_supervise, args=(supervisor,), name="seppo-supervisor")
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         if not supervisor.wait_until_ready(START):
             thread.join(1.0)
@@ -117,10 +123,7 @@ def _run_script(arguments: argparse.Namespace, settings: Settings) -> int:
             if number != signal.SIGINT or not _is_in_foreground():
                 script.send_signal(number)
 
-        previous = {
-            number: signal.signal(number, forward)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        }
+        previous = {number: signal.signal(number, forward) for number in FORWARDED}
         try:
             code = script.wait()
         finally:

@@ -194,7 +194,7 @@ class Supervisor:
             RuntimeError: If processes die again and again before they are ready, or
                 cannot be started at all.
         """
-        with signals_caught(self._on_sigterm, self.stop):
+        with signals_caught(self._on_sigterm, self.stop, self._waker.signal_fd):
             self._run()
         if self._gave_up is not None:
             raise RuntimeError(self._gave_up)

@@ -13,6 +13,8 @@ from queue import Empty, SimpleQueue
 
 from seppo.driver import MoreRoom, Outcome
 
+LONGEST_WAIT = 1.0  # seconds until Ctrl-C is noticed, at the latest
+
 
 class Mailbox:
     """Outcomes of one job, in order."""
@@ -52,7 +54,9 @@ class Mailbox:
 
     def wait(self, timeout: float | None) -> None:
         """Wait until something may have changed, at most ``timeout`` seconds."""
+        # The kernel may give Ctrl-C to any thread. That does not wake the main thread, in which
+        # alone it is raised; so it does not sleep for long.
         try:
-            self._bell.get(timeout=timeout)
+            self._bell.get(timeout=LONGEST_WAIT if timeout is None else min(timeout, LONGEST_WAIT))
         except Empty:
             pass

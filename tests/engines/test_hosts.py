@@ -170,8 +170,11 @@ def test_a_forked_child_that_holds_the_sockets_hides_nothing(client, tmp_path):
 
         pid = ctypes.CDLL(None).fork()  # nothing of Python hears of it
         if pid == 0:
+            os.setsid()  # else it would end with the worker
             time.sleep(60)
             os._exit(0)
+        while os.getsid(pid) != pid:
+            time.sleep(0.01)
         with open(path, "w") as file:
             file.write(str(pid))
         os.kill(os.getpid(), signal.SIGKILL)

@@ -461,3 +461,24 @@ def test_the_process_can_always_end(cluster, tmp_path, text, output, error):
     done = cluster.run(script)
     assert done.stdout == output
     assert error in done.stderr
+
+
+ELSEWHERE = """
+import seppo, signal, sys, threading, time
+
+def interrupt():
+    time.sleep(0.5)  # no matter how long: the main thread waits for a minute
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+results = seppo.map_parallel(time.sleep, [60, 60], fallback="error")
+threading.Thread(target=interrupt).start()
+began = time.monotonic()
+try:
+    next(results)
+except KeyboardInterrupt:
+    print("interrupted", time.monotonic() - began < 40)
+"""
+
+
+def test_ctrl_c_that_another_thread_gets_is_noticed(cluster):
+    assert cluster.run("-c", ELSEWHERE).stdout == "interrupted True\n"

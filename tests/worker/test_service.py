@@ -337,7 +337,10 @@ def test_a_child_that_an_item_forks_serves_nobody(client, tmp_path):
     def fork(path: str) -> int:
         pid = os.fork()
         if pid == 0:
+            os.setsid()  # else it would end with the worker
             time.sleep(60)
+        while os.getsid(pid) != pid:
+            time.sleep(0.01)
         Path(path).write_text(str(pid))
         return pid
 
