@@ -67,7 +67,7 @@ class NameServerError(SeppoError, ConnectionError):
     def __str__(self) -> str:
         return (
             f"no answer from the name server at {self.address} ({self.reason}); start one with "
-            "'seppo nameserver', or set PYRO_NS_HOST and PYRO_NS_PORT to where it runs"
+            "'seppo nameserver', or set PYRO_NS_HOST and PYRO_NS_PORT to its address"
         )
 
 
@@ -100,7 +100,7 @@ class NoWorkersError(SeppoError, BrokenExecutor):
             undone = "an unknown number" if self.undone is None else str(self.undone)
             parts.append(f"{self.delivered} items were delivered, {undone} were not done")
         parts.extend(self.losses)
-        parts.append("start workers with 'seppo worker', look at them with 'seppo status'")
+        parts.append("start workers with 'seppo worker', list them with 'seppo status'")
         return "; ".join(parts)
 
 
@@ -203,7 +203,7 @@ class SerializationError(SeppoError, TypeError):
         self.advice = advice
 
     def __str__(self) -> str:
-        text = f"{self.what} cannot travel between processes: {self.reason}"
+        text = f"{self.what} cannot be sent to another process: {self.reason}"
         return f"{text}; {self.advice}" if self.advice else text
 
 
@@ -288,4 +288,4 @@ class InternalError(SeppoError):
     """
 
     def __str__(self) -> str:
-        return f"{super().__str__()}; this is a mistake in seppo, please report it"
+        return f"{super().__str__()}; this is a bug in seppo, please report it"
