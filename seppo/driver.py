@@ -249,7 +249,7 @@ class Driver:
                 self._handle(job.world, JobClosed(job.number))
             # Only daemon threads are left, and what runs at the exit. Such a thread ends without
             # a word upon SystemExit, as it would have done inside builtin map.
-            self._end(SystemExit("the process is ending, and its maps with it"))
+            self._end(SystemExit("the process is ending, and so are its maps"))
             self.engine.close()
         except BaseException as error:  # callers must not wait for a dead thread
             log.exception("the driver has failed")

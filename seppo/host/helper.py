@@ -102,7 +102,7 @@ class _Helper:
                 return False
         if others := other_threads():
             log.warning(
-                "the preloaded modules have started threads (%s): workers are without them, and "
+                "the preloaded modules have started threads (%s): workers do not have these, and "
                 "a lock that one of them held stays locked there",
                 ", ".join(others),
             )

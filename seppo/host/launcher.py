@@ -118,8 +118,8 @@ def launcher(run_worker: RunWorker, preload: tuple[str, ...] = (), threads: int 
         if not others:
             return ForkLauncher(run_worker, preload, threads)
         log.warning(
-            "this program has started threads (%s), so that it cannot be forked safely: the "
-            "workers are new processes, without what it has imported or loaded. Start threads "
+            "this program has started threads (%s), so it cannot be forked safely: the workers "
+            "are new processes, without the modules and data that it has loaded. Start threads "
             "after the workers",
             ", ".join(others),
         )

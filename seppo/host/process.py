@@ -23,7 +23,7 @@ from seppo.wire.line import Line
 
 log = logging.getLogger(__name__)
 
-RUBBISH = "it wrote rubbish to its control line"
+RUBBISH = "it wrote invalid data to its control line"
 
 
 class WorkerProcess:
@@ -76,7 +76,7 @@ class WorkerProcess:
             try:
                 self.line.say(**message)
             except OSError as error:
-                log.info("%s cannot be told %s: %s", self.name, list(message), error)
+                log.info("%s cannot be sent %s: %s", self.name, list(message), error)
 
     def hear(self) -> list[HostEvent]:
         """Return what the process has said, of which nothing is trusted."""
@@ -98,7 +98,7 @@ class WorkerProcess:
                 return LimitsBegan(self.number)
             case {"finalizer": True}:
                 return FinalizerBegan(self.number)
-        raise ValueError("a message that nobody knows")
+        raise ValueError("an unknown message")
 
     def overview(self) -> dict[str, Any]:
         """Return who this is and what it runs, as plain values."""

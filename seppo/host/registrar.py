@@ -91,7 +91,7 @@ class Registrar:
                 if 0 < tries < LAST_TRIES:
                     continue  # it may merely be slow
             except Exception:  # whatever a strange name server answers must not end this
-                log.exception("the name server at %s", self._nameserver.location)
+                log.exception("no registration at %s", self._nameserver.location)
             if closing:
                 return
             self._changed.wait(INTERVAL)

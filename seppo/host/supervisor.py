@@ -267,7 +267,7 @@ class Supervisor:
         try:
             wait = self._sweeper.sweep(now, grace)
         except OSError as error:
-            log.warning("the cache folder cannot be swept: %s", error)
+            log.warning("the cache folder cannot be cleaned: %s", error)
             wait = None
         self._sweep_at = float("inf") if wait is None else now + wait
 

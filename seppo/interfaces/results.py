@@ -271,7 +271,7 @@ class MapResults(Generic[R]):
         if self._grown is not None and (missed := self._grown()):
             return RuntimeError(
                 f"the input has grown by {missed} items during the map, which were not done; "
-                "pass iter(input) to have it read step by step"
+                "pass iter(input) to read it step by step"
             )
         return None
 

@@ -34,7 +34,7 @@ _NOT_FIELDS = frozenset({"__dict__", "__weakref__", "obj"})
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Stands at the place of something that could not travel, and looks like it.
+    """A placeholder for something that could not be sent, with the same ``repr``.
 
     Attributes:
         why: Why it could not.

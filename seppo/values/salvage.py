@@ -54,7 +54,7 @@ class _Salvage:
         if id(error) in self._open:
             raise CannotTravel("it refers to itself")
         if len(self._open) >= MAX_DEPTH:
-            raise CannotTravel("it holds exceptions that hold exceptions, and so on")
+            raise CannotTravel("its exceptions are too deeply nested")
         self._open.append(id(error))
         try:
             cls, *group = makings(error)
@@ -78,7 +78,7 @@ class _Salvage:
     def _piece(self, value: Any) -> bytes | LeftOut:
         self._pieces += 1
         if self._pieces > MAX_PIECES:
-            raise CannotTravel("it consists of too many parts")
+            raise CannotTravel("it has too many parts")
         reason = ""
         for dump in (dump_whole, self.dump):
             try:

@@ -69,7 +69,7 @@ class _Main(ModuleType):
     @property
     def __file__(self) -> str:  # type: ignore[override]
         if _here is None or not _here.definitions:
-            raise AttributeError("nothing has come from the script")
+            raise AttributeError("this process has no definitions of the script")
         return _here.file()
 
     def __getattr__(self, name: str) -> Any:

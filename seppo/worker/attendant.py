@@ -147,7 +147,7 @@ class Attendant:
             if "end" in message:
                 with self._channel.lock:
                     self._channel.drain()
-                    self._end("the supervisor has said so")
+                    self._end("the supervisor has asked for it")
 
     def look(self) -> None:
         """Look at the main thread, and do what is due: answer for it, or end it."""
@@ -159,7 +159,7 @@ class Attendant:
             return
         if self._ending_at is not None:
             if now - self._ending_at >= GRACE:
-                self.exit("an item was interrupted and goes on")
+                self.exit("an item was interrupted, but has not ended")
             return
         run = self.run
         began = run.burst_at if run is not None else None
@@ -185,7 +185,7 @@ class Attendant:
         except OSError:
             pass  # it is gone; this process ends in a moment
         if lasted >= FINALIZER:
-            self.exit(f"a finalizer runs for more than {FINALIZER:g} s")
+            self.exit(f"a finalizer took more than {FINALIZER:g} s")
 
     def _end_overdue(self, run: ChunkRun) -> None:
         """End the process, unless the item that takes too long has ended in this very moment."""
@@ -203,7 +203,7 @@ class Attendant:
                 self._channel.drain()
                 self._memory.clear()
                 self._flush()
-                self._end("an item is not wanted any more", EXIT_INTERRUPTED)
+                self._end("the item that runs was cancelled", EXIT_INTERRUPTED)
 
     def _flush(self) -> None:
         deadline = time.monotonic() + FAREWELL

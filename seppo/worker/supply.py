@@ -121,7 +121,7 @@ class Supply:
         try:
             function = read_function(open_shared(message.location))
             if function.digest != message.digest:
-                raise ValueError("another function lies there")
+                raise ValueError("another function is stored there")
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             log.info("a shared function cannot be mapped: %s", error)
             self._send(NeedFunction(0, message.digest))
