@@ -1,4 +1,4 @@
-"""Addresses of Pyro objects: strict parsing of what name servers tell."""
+"""Addresses of Pyro objects: strict parsing of what name servers report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages to frames and back: what comes is checked against the types of a message's fields.
+"""Messages to frames and back: each frame is checked against the types of a message's fields.
 
 Each message becomes one frame: its head, then its buffers, if it has any. The head of a
 chunk and of its results, of which there are thousands a second, is packed with ``struct``;

@@ -3,7 +3,7 @@
 A supervisor makes one for each worker process and hands its descriptor over. Before each
 item, or burst of tiny items, the worker writes which they are, and clears the mark when
 nothing of its user runs any more. A process that dies, in whatever way, leaves it as it was:
-MapReduce's "last gasp", kept by somebody who survives.
+MapReduce's "last gasp", kept by the supervisor, which survives.
 
     [number: uint64] [record 0] [record 1]      a record: attempt, first, stop, deadline, stage
 
@@ -31,7 +31,7 @@ READINGS = 8  # times; the worker writes at most every microsecond or so
 
 @dataclass(frozen=True)
 class Mark:
-    """What ran.
+    """What a worker runs, or ran when it ended.
 
     Attributes:
         attempt: The client's number for the chunk, from 1; 0 for nothing.
