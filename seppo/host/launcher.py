@@ -54,14 +54,14 @@ class Ended:
 
 @dataclass(frozen=True)
 class Killed:
-    """It was tried to kill the worker of this number; ``Ended`` follows, if it had not ended."""
+    """A kill of the worker of this number was tried; ``Ended`` follows, unless it came before."""
 
     number: int
 
 
 @dataclass(frozen=True)
 class HelperLost:
-    """The helper has ended, and there is another one; ``Ended`` follows for each worker."""
+    """The helper has ended and was replaced; ``Ended`` follows for each worker."""
 
     status: int
 

@@ -1,4 +1,4 @@
-"""One worker process as its supervisor holds it: control line, mark, token."""
+"""One worker process in its supervisor: control line, mark, token."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RUBBISH = "it wrote invalid data to its control line"
 
 
 class WorkerProcess:
-    """What belongs to one process.
+    """A worker process: its control line, its mark and its token.
 
     Args:
         number: Its number.

@@ -1,4 +1,4 @@
-"""Registration of a host with the name server, also when that comes late or restarts.
+"""Registration of a host with the name server, also when that starts later or restarts.
 
 One thread registers what is new at once and looks every ``INTERVAL`` seconds whether
 it is still there, as it was: anybody can put another entry in its place.

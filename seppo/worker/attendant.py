@@ -3,9 +3,9 @@
 It listens to the control line, watches for hang-up, and, while the main thread is inside a
 long item, reads and answers for it.
 
-An item can only be ended together with its process. So ends one that is not wanted any more
-and does not end by itself within ``PATIENCE``, one over its time limit, and any item when the
-client is gone. All that is finished is sent first. Then SIGTERM raises ``Interrupted`` in the
+An item can only be ended together with its process. That is done to a cancelled item that
+does not end by itself within ``PATIENCE``, to one over its time limit, and to any item when
+the client is gone. All that is finished is sent first. Then SIGTERM raises ``Interrupted`` in the
 item, so that its ``finally`` clauses run, and the process ends. If the item goes on for longer
 than ``GRACE``, the process exits at once. (While C code holds the interpreter none of this can
 happen: then the supervisor kills the process.) No other item ever runs in a process in which
@@ -45,7 +45,7 @@ _HANG_UP = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
 
 class Attendant:
-    """Ends what must end, and answers while the main thread cannot. Made in the main thread.
+    """Ends items that must end, and answers while the main thread cannot. Made in that thread.
 
     Args:
         channel: The client's.

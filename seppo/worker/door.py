@@ -1,4 +1,4 @@
-"""The listening socket of a leased process: one client attaches, and nobody after it.
+"""The listening socket of a leased process: one client attaches, and no other after it.
 
 Whoever connects proves the shared key, as everywhere, and then shows the token that the
 supervisor gave to one client alone. Then the socket is closed.
@@ -44,7 +44,7 @@ class Guest:
 
 
 class Door:
-    """Listens for one client; a context manager. Its descriptor is readable once that is here.
+    """Listens for one client; a context manager. Its descriptor is readable once one has come.
 
     Args:
         host: Address to listen on.

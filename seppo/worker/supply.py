@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Request:
-    """What was asked for: the files of a function that is here, or the function itself."""
+    """A request: for the files of a function that is here, or for the function itself."""
 
     known: Known | None = None
     files: set[bytes] = field(default_factory=set)
@@ -43,9 +43,9 @@ class _Request:
 
 
 class Supply:
-    """Has what chunks need, or asks for it. Guarded by the lock of the channel.
+    """Provides what chunks need, or requests it. Guarded by the lock of the channel.
 
-    Whoever brings something gets the chunks that have waited for it, to be admitted again.
+    Calls that add something return the chunks that have waited for it, to be admitted again.
 
     Args:
         world: Keeps the files.
