@@ -1,4 +1,4 @@
-"""Exceptions taken apart, and made again past their constructors.
+"""Exceptions as parts, and made again from these without a call of their constructors.
 
 Python unpickles an exception by ``cls(*error.args)``. That fits constructors which pass on
 what they are given. One that makes a text of it is called with the text; one that wants

@@ -1,4 +1,4 @@
-"""Functions on their way to the workers: packed once, and not again while unchanged.
+"""Packed functions: each is packed once, and again only after a change.
 
 Packing a function by value takes about 0.1 ms, as long as a small map. So a function that
 was packed is remembered with all that its pickle depends on. When each of these is still

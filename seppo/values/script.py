@@ -174,7 +174,7 @@ class StandIn:
 
 
 class _Memory:
-    """A file without a place on disk; other processes of the user can open it."""
+    """A file in memory, which other processes of the user can open."""
 
     def __init__(self, content: bytes) -> None:
         self._descriptor = os.memfd_create("seppo-main")

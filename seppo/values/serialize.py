@@ -48,7 +48,7 @@ OUT_OF_BAND = 8192  # bytes; smaller buffers are cheaper inside the pickle (meas
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """cloudpickle's, but a class that comes home is left as it is.
+    """cloudpickle's pickler, except that a class that returns to its process is left as it is.
 
     cloudpickle finds the class that an object's pickle belongs to by a number, and then
     writes the attributes that it had when it was pickled into it. In the process where
@@ -157,7 +157,7 @@ _number_of = cloudpickle.cloudpickle._get_or_create_tracker_id
 
 
 class _SharingPickler(_Pickler):
-    """Has data of ``__main__`` go by name, so that it stays the same object for all."""
+    """Pickles data of ``__main__`` by name, so that it stays one object for all users."""
 
     shared: Mapping[int, str]
 
