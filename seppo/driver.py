@@ -47,14 +47,14 @@ _job_numbers = itertools.count(1)
 
 
 class Broken:
-    """Told to every job when the driver ends: it has failed, or the process ends."""
+    """The driver has ended, because it failed or the process ends: goes to every job."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
 class MoreRoom:
-    """Told to a job whose caller waits to offer more items: now it may."""
+    """The caller may offer more items: goes to a job whose caller waits for that."""
 
 
 Outcome = Deliver | FinishJob | FailJob | Broken | MoreRoom

@@ -1,4 +1,4 @@
-"""``seppo doctor``: is everything well, and if not, what to do.
+"""``seppo doctor``: checks of the name server and every host, with advice.
 
 Each check is a function of its own that returns a ``Finding``. Those of one host are
 listed in ``HOST_CHECKS`` and are run for every host that answers.

@@ -1,4 +1,4 @@
-"""Arguments that several verbs share: the key, and doing without encryption."""
+"""Arguments that several verbs share: ``--key-file`` and ``--insecure``."""
 
 from __future__ import annotations
 

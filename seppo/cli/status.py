@@ -1,4 +1,4 @@
-"""``seppo status``: which hosts are there, who uses them, and what runs."""
+"""``seppo status``: the hosts, their clients, and what runs for them."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class LostItem:
 
 @dataclass(frozen=True)
 class RunHere:
-    """Instead of results: all workers are gone, and these items never harmed one."""
+    """In place of results: all workers are gone, and the caller is to run these items."""
 
     losses: tuple[str, ...] = ()
 
@@ -111,7 +111,7 @@ class FinishJob:
 
 @dataclass(frozen=True)
 class Unready:
-    """What ends workers before any item runs.
+    """The cause that ends workers before any item runs.
 
     Attributes:
         worker: The last of them.
@@ -128,7 +128,7 @@ class Unready:
 
 @dataclass(frozen=True)
 class FailJob:
-    """The job cannot go on: there is no worker left or ever will be, or its time is up.
+    """The job cannot go on: no worker is left and none will come, or its time is up.
 
     Attributes:
         job: The job.

@@ -42,7 +42,7 @@ class Deadline:
 
 
 class SetUpHere:
-    """The surroundings that a map's options ask for, in this process.
+    """The setup that a map's options ask for, in this process.
 
     Args:
         setup: What they say; None for nothing.

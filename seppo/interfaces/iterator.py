@@ -69,7 +69,7 @@ class ParallelMap(MapMethods, itertools.chain, Generic[R]):  # type: ignore[type
 
 
 class _Resumed(ParallelMap[R]):
-    """A map after an item that raised ``StopIteration``: that ended its chain for good.
+    """A map after an item that raised ``StopIteration``, which ended its chain.
 
     With ``map()`` it ends the loop, and the next one goes on with the next item. So does
     this, with a chain for each result.

@@ -1,4 +1,4 @@
-"""The results of a map, in the caller's thread: made from what the driver says.
+"""The results of a map, in the caller's thread, made from the driver's messages.
 
 Results come in parts, one for each piece of a chunk; a part is unpacked when its first
 result is wanted. ``open_next`` puts the part to take results from into ``ready``, where
