@@ -52,7 +52,7 @@ class CancelAttempt:
 class KillWorker:
     """Have the worker's process ended if it still holds this attempt, and is frozen.
 
-    It has given no sign for long, and its items must not be copied. Whoever carries this
+    It has given no sign for long, and its items must not be copied. The engine that carries this
     out looks first: a process that uses the processor is busy, though it answers nothing
     (C code that holds the interpreter's lock), and so is one to which something large is
     still being sent; they are left alone, and the command comes again. What follows is

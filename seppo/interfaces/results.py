@@ -6,7 +6,7 @@ result is wanted. ``open_next`` puts the part to take results from into ``ready`
 
 Ctrl-C may come between any two calls. So every step here can be done again, and what
 belongs together is assigned at once: the part, how many results were taken, and what the
-driver is to know. It is told afterwards, and once more before each wait.
+driver has to know. It is sent afterwards, and once more before each wait.
 """
 
 from __future__ import annotations

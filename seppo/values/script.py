@@ -61,9 +61,9 @@ class Definition:
 class _Main(ModuleType):
     """The module.
 
-    Functions see ``__file__`` as the caller has it. Whoever asks the module is
-    ``multiprocessing``, which has the processes that it spawns run that file, for what is
-    unpickled there: it gets one that defines the same as the module.
+    Functions see ``__file__`` as the caller has it. Only ``multiprocessing`` asks the module
+    for it, and has the processes that it spawns run that file, for what is unpickled there:
+    it gets a file that defines the same as the module.
     """
 
     @property

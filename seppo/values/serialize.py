@@ -5,10 +5,10 @@ pickle but stands beside it as a buffer of its own.
 
 Functions and classes of importable modules travel by reference; those of the caller's own
 modules, too, since these modules travel in a bundle of their own. For that the pickler
-tells which modules it has met (``Seen``). So do those that ``__main__`` has under a name: they
-travel as definitions of their own (values/definitions.py), and the pickler tells which names
-it has met. What is defined inside a function travels by value; a class that does and comes
-back is the caller's own class again (cloudpickle numbers them). A function by value that
+reports which modules it has met (``Seen``). So do those that ``__main__`` has under a name:
+they travel as definitions of their own (values/definitions.py), and the pickler reports which
+names it has met. What is defined inside a function travels by value; such a class is the
+caller's own class again when it comes back (cloudpickle numbers them). A function by value that
 belongs to ``__main__``, or to one of the caller's modules, runs there in that module's
 namespace, with its state.
 """

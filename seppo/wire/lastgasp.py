@@ -8,8 +8,8 @@ MapReduce's "last gasp", kept by the supervisor, which survives.
     [number: uint64] [record 0] [record 1]      a record: attempt, first, stop, deadline, stage
 
 A record is written where it does not count yet and then made to count by its number, so
-that a process killed in the middle leaves the one before. Who reads while the worker lives
-reads again when the number has changed meanwhile.
+that a process killed in the middle leaves the one before. A reader
+reads again when the number has changed meanwhile: the worker may still write.
 """
 
 from __future__ import annotations

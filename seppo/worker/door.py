@@ -1,7 +1,7 @@
 """The listening socket of a leased process: one client attaches, and no other after it.
 
-Whoever connects proves the shared key, as everywhere, and then shows the token that the
-supervisor gave to one client alone. Then the socket is closed.
+The client proves the shared key, as on every connection, and then shows the token that the
+supervisor gave to it alone. Then the socket is closed.
 """
 
 from __future__ import annotations
