@@ -47,14 +47,14 @@ _job_numbers = itertools.count(1)
 
 
 class Broken:
-    """Told to every job when the driver ends: it has failed, or the process ends."""
+    """The driver has ended, because it failed or the process ends: goes to every job."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
 class MoreRoom:
-    """Told to a job whose caller waits to offer more items: now it may."""
+    """The caller may offer more items: goes to a job whose caller waits for that."""
 
 
 Outcome = Deliver | FinishJob | FailJob | Broken | MoreRoom
@@ -249,7 +249,7 @@ class Driver:
                 self._handle(job.world, JobClosed(job.number))
             # Only daemon threads are left, and what runs at the exit. Such a thread ends without
             # a word upon SystemExit, as it would have done inside builtin map.
-            self._end(SystemExit("the process is ending, and its maps with it"))
+            self._end(SystemExit("the process is ending, and so are its maps"))
             self.engine.close()
         except BaseException as error:  # callers must not wait for a dead thread
             log.exception("the driver has failed")

@@ -33,7 +33,7 @@ class SeppoError(Exception):
 
 
 class ConfigurationError(SeppoError, ValueError):
-    """An argument, an environment variable or a file says something impossible.
+    """An argument, an environment variable or a file has a value that is not valid.
 
     Args:
         setting: What was set, for example ``"chunksize"``.
@@ -67,12 +67,12 @@ class NameServerError(SeppoError, ConnectionError):
     def __str__(self) -> str:
         return (
             f"no answer from the name server at {self.address} ({self.reason}); start one with "
-            "'seppo nameserver', or set PYRO_NS_HOST and PYRO_NS_PORT to where it runs"
+            "'seppo nameserver', or set PYRO_NS_HOST and PYRO_NS_PORT to its address"
         )
 
 
 class NoWorkersError(SeppoError, BrokenExecutor):
-    """There is nobody to run the items, or nobody is left.
+    """No worker is there to run the items, or all of them were lost.
 
     Args:
         reason: Why there are no workers.
@@ -100,19 +100,19 @@ class NoWorkersError(SeppoError, BrokenExecutor):
             undone = "an unknown number" if self.undone is None else str(self.undone)
             parts.append(f"{self.delivered} items were delivered, {undone} were not done")
         parts.extend(self.losses)
-        parts.append("start workers with 'seppo worker', look at them with 'seppo status'")
+        parts.append("start workers with 'seppo worker', list them with 'seppo status'")
         return "; ".join(parts)
 
 
 class WorkerLostError(SeppoError, BrokenExecutor):
-    """The worker that ran an item was lost, as often as is allowed.
+    """An item's worker was lost, and the item may not be tried again.
 
     Args:
         index: Position of the item in the input, from 0.
         worker: Name of the worker that was lost last.
         reason: How it was lost.
         tries: How often the item was begun.
-        item: Short ``repr`` of the item, or None where it is not at hand.
+        item: Short ``repr`` of the item; None if it is not available.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class TaskTimeoutError(SeppoError, TimeoutError):
         index: Position of the item in the input, from 0.
         seconds: The limit.
         worker: Name of the worker that ran it.
-        item: Short ``repr`` of the item, or None where it is not at hand.
+        item: Short ``repr`` of the item; None if it is not available.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class SerializationError(SeppoError, TypeError):
         self.advice = advice
 
     def __str__(self) -> str:
-        text = f"{self.what} cannot travel between processes: {self.reason}"
+        text = f"{self.what} cannot be sent to another process: {self.reason}"
         return f"{text}; {self.advice}" if self.advice else text
 
 
@@ -243,13 +243,13 @@ class RemoteTraceback(Exception):
 
 
 class RemoteError(SeppoError):
-    """An item's exception that could not travel as itself.
+    """An item's exception, as text, because the exception itself could not be sent.
 
     Args:
         type_name: Full name of the exception's class on the worker.
         text: Its ``str``.
         traceback: The formatted traceback on the worker.
-        why: Why the exception itself could not come.
+        why: Why the exception itself could not be sent.
     """
 
     def __init__(self, type_name: str, text: str, traceback: str, why: str = "") -> None:
@@ -265,15 +265,15 @@ class RemoteError(SeppoError):
 
 
 class ProtocolError(SeppoError):
-    """A peer sent something that is not of the protocol.
+    """A peer broke the protocol, or speaks another version of it.
 
     Args:
-        reason: What was wrong with it.
+        reason: What was wrong.
     """
 
 
 class SecurityError(SeppoError, PermissionError):
-    """A peer could not prove that it belongs here.
+    """A peer could not prove that it holds the key, or a key file is not safe to use.
 
     Args:
         reason: What failed and which file or setting to look at.
@@ -281,11 +281,11 @@ class SecurityError(SeppoError, PermissionError):
 
 
 class InternalError(SeppoError):
-    """A mistake in seppo itself: please report it, with the text.
+    """A bug in seppo itself: please report it, with the text.
 
     Args:
         text: What was found.
     """
 
     def __str__(self) -> str:
-        return f"{super().__str__()}; this is a mistake in seppo, please report it"
+        return f"{super().__str__()}; this is a bug in seppo, please report it"

@@ -1,4 +1,4 @@
-"""Where this code runs: in a client, on a worker, or in something a worker has started.
+"""Where this code runs: in a client, in a worker, or in a process that a worker started.
 
 A map inside a worker runs serially, since workers that wait for each other would wait for
 ever. Processes that an item starts are told by an environment variable.

@@ -55,7 +55,7 @@ class TlsFiles:
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be set from outside, with the names and units used inside.
+    """The settings of a process, with the names and units used inside.
 
     Attributes:
         ns_host: Host of the Pyro5 name server (``PYRO_NS_HOST``); ``./u:PATH`` for a Unix socket.

@@ -1,4 +1,4 @@
-"""The version of seppo, and that of what its processes say to each other."""
+"""The version of seppo, and the version of the protocol between its processes."""
 
 __version__ = "1.0.dev0"
 

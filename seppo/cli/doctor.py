@@ -1,4 +1,4 @@
-"""``seppo doctor``: is everything well, and if not, what to do.
+"""``seppo doctor``: checks of the name server and every host, with advice.
 
 Each check is a function of its own that returns a ``Finding``. Those of one host are
 listed in ``HOST_CHECKS`` and are run for every host that answers.
@@ -85,7 +85,8 @@ def add_parser(verbs: Any) -> None:
         "doctor",
         help="check name server and hosts",
         description="Check the name server and every host from here, and run a tiny map. "
-        "One line for each check, and what to do where one fails; exit code 1 if any did.",
+        "Print one line for each check, and advice for each that fails. The exit code is 1 if "
+        "any failed.",
     )
     parser.add_argument("--group", help="only the hosts of this group")
     add_key_file(parser)
@@ -124,8 +125,8 @@ def check_key(settings: Settings, credentials: Credentials) -> Finding:
     try:
         _ = credentials.key
     except SecurityError as error:
-        return Finding(what, False, str(error), "look at it with 'seppo keys show'")
-    return Finding(what, True, "it is there, and for you alone")
+        return Finding(what, False, str(error), "see 'seppo keys show'")
+    return Finding(what, True, "it exists, and only you can read it")
 
 
 def check_nameserver(
@@ -141,8 +142,8 @@ def check_nameserver(
         return Finding(what, False, str(error), fix), []
     except NameServerError as error:
         fix = (
-            "start one with 'seppo nameserver', or set PYRO_NS_HOST and PYRO_NS_PORT to where "
-            "it runs; is a firewall between here and there?"
+            "start one with 'seppo nameserver', or set PYRO_NS_HOST and PYRO_NS_PORT to its "
+            "address; a firewall may block the connection"
         )
         return Finding(what, False, error.reason, fix), []
     others = f", and {n_foreign} with other keys" if n_foreign else ""
@@ -152,10 +153,10 @@ def check_nameserver(
         if n_foreign:
             whose += f" with your key{others}"
             fix += (
-                "; if those hosts are yours as well, copy the folder of the key from them: whoever "
-                "has a key runs code as everybody who uses it"
+                "; if those hosts are yours, copy the folder of the key from them. Never share a "
+                "key with other people: each holder can run code as all the others"
             )
-        return Finding(what, False, f"it answers, and knows no hosts{whose}", fix), []
+        return Finding(what, False, f"it answers, but knows no hosts{whose}", fix), []
     return Finding(what, True, f"it knows {len(entries)} host(s){others}"), entries
 
 
@@ -181,12 +182,15 @@ def check_reach(credentials: Credentials, entry: Entry) -> tuple[Finding, Patien
         return Finding(what, False, str(error), fix), None
     except OSError as error:
         fix = (
-            "the host is gone, or listens on an address that is not reached from here: set "
-            "PYRO_HOST on its machine to the address that others see"
+            "the host has ended, or its address cannot be reached from here: set PYRO_HOST on "
+            "its machine to an address that other machines can reach"
         )
         return Finding(what, False, str(error), fix), None
     except Exception as error:  # anything may listen there
-        fix = "another program listens there, or another seppo: install the same on both sides"
+        fix = (
+            "another program listens there, or another version of seppo: install the same "
+            "seppo on both sides"
+        )
         return Finding(what, False, f"{type(error).__name__}: {error}", fix), None
     answered = time.time()
     text = f"it has the key, and answers in {1000 * (answered - asked):.0f} ms"
@@ -215,14 +219,14 @@ def check_channel(patient: Patient) -> Finding:
         finally:
             sock.close()
     except (OSError, EOFError, SeppoError) as error:
-        return Finding(what, False, str(error), "look at the messages of its 'seppo worker'")
+        return Finding(what, False, str(error), "see the messages of 'seppo worker' there")
     if not isinstance(welcome, Welcome):
         return Finding(what, False, "no greeting", "install the same seppo on both sides")
     protocol = welcome.info.get("protocol")
     if protocol != PROTOCOL_VERSION:
         text = f"it speaks protocol {protocol}, this is {PROTOCOL_VERSION}"
         return Finding(what, False, text, "install the same seppo on both sides")
-    return Finding(what, True, "it greets")
+    return Finding(what, True, "it sends its greeting")
 
 
 def check_way_back(patient: Patient) -> Finding:
@@ -230,7 +234,7 @@ def check_way_back(patient: Patient) -> Finding:
     what = f"{patient.entry.name}, name server from there"
     problem = str(patient.health.get("nameserver", ""))
     if problem:
-        fix = "set PYRO_NS_HOST and PYRO_NS_PORT where the worker is started; open the firewall"
+        fix = "set PYRO_NS_HOST and PYRO_NS_PORT for 'seppo worker' there; check the firewall"
         return Finding(what, False, problem, fix)
     return Finding(what, True, "it answers")
 
@@ -241,7 +245,7 @@ def check_clock(patient: Patient) -> Finding:
     middle = (patient.asked + patient.answered) / 2
     apart = float(patient.health["time"]) - middle
     text = f"{abs(apart):.1f} s {'ahead' if apart > 0 else 'behind'}"
-    fix = "have both machines set their clocks by the network (chrony, systemd-timesyncd)"
+    fix = "synchronize both clocks over the network (chrony, systemd-timesyncd)"
     return Finding(what, abs(apart) <= CLOCK, text, fix)
 
 
@@ -269,7 +273,7 @@ def check_space(patient: Patient) -> Finding:
     memory, disk = patient.health.get("memory"), int(patient.health["disk"])
     text = f"memory {_told(memory)}, disk {_told(disk)} in {patient.health['folder']}"
     if memory is not None and int(memory) < LEAST_MEMORY:
-        fix = "run fewer workers there ('seppo worker -n'), or end what uses the memory"
+        fix = "run fewer workers there ('seppo worker -n'), or stop what uses the memory"
         return Finding(what, False, text, fix)
     if disk < LEAST_DISK:
         return Finding(what, False, text, "remove files there, or set TMPDIR to a larger disk")
@@ -297,7 +301,7 @@ def check_map(group: str) -> Finding:
     try:
         results = list(map_parallel(abs, range(-ITEMS, 0), group=group, fallback="error"))
     except Exception as error:  # the reason is the finding
-        fix = "look at the checks above, and at the messages of the workers"
+        fix = "see the checks above, and the messages of the workers"
         return Finding(what, False, f"{type(error).__name__}: {error}", fix)
     took = time.perf_counter() - began
     if results != list(range(ITEMS, 0, -1)):

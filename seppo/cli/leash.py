@@ -1,4 +1,4 @@
-"""A program that is told when the process that started it is gone, in whatever way (Linux).
+"""A leash for a program: it gets SIGTERM when the process that started it ends (Linux).
 
 The kernel does the telling, and is asked to by the program's own process before it becomes
 the program: a child that is forked from a process with threads should run no Python code

@@ -1,7 +1,7 @@
 """The command ``seppo``: its verbs, their arguments, and exit codes.
 
 Exit codes: 0 all went well; 1 it did not, and a line on standard error says why; 2 the
-command line makes no sense; ``seppo run`` gives the exit code of its script.
+command line is not valid; ``seppo run`` gives the exit code of its script.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "'seppo join' was told (127.0.0.1 and 9090 without).",
     )
     parser.add_argument("--version", action="version", version=f"seppo {__version__}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say what goes on")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what happens")
     parser.set_defaults(verb=None)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     for module in (run, worker, status, doctor, nameserver, keys, join):

@@ -19,8 +19,8 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "nameserver",
         help="run a name server",
-        description="Run a Pyro5 name server, which strangers cannot block. Off loopback it "
-        "asks for certificates (see 'seppo keys').",
+        description="Run a Pyro5 name server that clients without the key cannot block. To "
+        "listen beyond loopback it needs certificates (see 'seppo keys').",
     )
     parser.add_argument("--host", help="address to listen on (default: PYRO_NS_HOST)")
     parser.add_argument("--port", type=int, help="port to listen on (default: PYRO_NS_PORT)")

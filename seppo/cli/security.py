@@ -53,8 +53,8 @@ def add_insecure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--insecure",
         action="store_true",
-        help="listen off loopback without TLS: everybody in between can read along, and "
-        "change what is sent",
+        help="listen beyond loopback without TLS: others on the network can read and change "
+        "what is sent",
     )
 
 
@@ -71,8 +71,8 @@ def warn_if_insecure(verb: str, settings: Settings, host: str) -> None:
     """Say on standard error that what goes over the network can be read by others."""
     if settings.insecure and not settings.tls_on_loopback and not stays_here(host):
         print(
-            f"seppo {verb}: warning: it listens on {host} without TLS (--insecure): everybody "
-            "on the network can read what is sent, and change it",
+            f"seppo {verb}: warning: it listens on {host} without TLS (--insecure): others on "
+            "the network can read and change what is sent",
             file=sys.stderr,
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""``seppo status``: which hosts are there, who uses them, and what runs."""
+"""``seppo status``: the hosts, their clients, and what runs for them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def add_parser(verbs: Any) -> None:
         "workers and what they run.",
     )
     parser.add_argument("--group", help="only the hosts of this group")
-    parser.add_argument("--json", action="store_true", help="as one JSON document")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     add_key_file(parser)
     parser.set_defaults(verb="status", execute=execute)
 

@@ -27,36 +27,36 @@ def add_parser(verbs: Any) -> None:
         "stop all on Ctrl-C. SIGTERM lets them finish what runs; a second one stops them.",
     )
     add_count(parser)
-    parser.add_argument("--group", help="clients find the workers under this name")
-    parser.add_argument("--name", help="start of the workers' names (default: this host's)")
+    parser.add_argument("--group", help="name under which clients find the workers")
+    parser.add_argument("--name", help="prefix of the workers' names (default: this host's)")
     parser.add_argument(
         "--host", help="address to listen on (default: PYRO_HOST, or else 127.0.0.1)"
     )
     parser.add_argument("--port", type=int, default=0, help="port of the supervisor")
     parser.add_argument(
         "--max-file-size", type=size, metavar="SIZE",
-        help="largest file that is taken from clients: bytes, or 10K, 20M, 3G (default: any)",
+        help="largest file accepted from clients: bytes, or 10K, 20M, 3G (default: any)",
     )  # fmt: skip
     parser.add_argument(
         "--preload", metavar="MODULES", default="",
-        help="import these first, so that all workers have them: numpy,pandas",
+        help="modules to import once, for all workers, such as numpy,pandas",
     )  # fmt: skip
     parser.add_argument(
         "--max-clients", type=int, metavar="N", default=HostOptions.max_clients,
-        help="clients that can have all their workers at once; further ones get one each "
+        help="clients that can have all their workers at once; more clients get one each "
         "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--memory", type=size, metavar="SIZE", default=0,
-        help="data that one worker may have, as 500M or 2G; beyond, items get a MemoryError",
+        help="largest data of one worker, such as 500M or 2G; beyond, items get a MemoryError",
     )  # fmt: skip
     parser.add_argument(
         "--max-items", type=int, metavar="N", default=0,
-        help="replace a worker after so many items",
+        help="replace a worker after this many items",
     )  # fmt: skip
     parser.add_argument(
         "--nice", type=int, metavar="N", default=0,
-        help="stand back for the other processes of this machine, by 1 to 19",
+        help="lower the priority of the workers, by 1 to 19",
     )  # fmt: skip
     add_key_file(parser)
     add_insecure(parser)

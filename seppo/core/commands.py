@@ -52,7 +52,7 @@ class CancelAttempt:
 class KillWorker:
     """Have the worker's process ended if it still holds this attempt, and is frozen.
 
-    It has given no sign for long, and its items must not be copied. Whoever carries this
+    It has given no sign for long, and its items must not be copied. The engine that carries this
     out looks first: a process that uses the processor is busy, though it answers nothing
     (C code that holds the interpreter's lock), and so is one to which something large is
     still being sent; they are left alone, and the command comes again. What follows is
@@ -97,7 +97,7 @@ class LostItem:
 
 @dataclass(frozen=True)
 class RunHere:
-    """Instead of results: all workers are gone, and these items never harmed one."""
+    """In place of results: all workers are gone, and the caller is to run these items."""
 
     losses: tuple[str, ...] = ()
 
@@ -111,7 +111,7 @@ class FinishJob:
 
 @dataclass(frozen=True)
 class Unready:
-    """What ends workers before any item runs.
+    """The cause that ends workers before any item runs.
 
     Attributes:
         worker: The last of them.
@@ -128,7 +128,7 @@ class Unready:
 
 @dataclass(frozen=True)
 class FailJob:
-    """The job cannot go on: there is no worker left or ever will be, or its time is up.
+    """The job cannot go on: no worker is left and none will come, or its time is up.
 
     Attributes:
         job: The job.

@@ -17,7 +17,7 @@ SAMPLES = 64  # the newest chunks, of which the median cost of an item is taken
 
 @dataclass(eq=False)
 class Cost:
-    """What the items of one job take, as far as it was measured.
+    """The measured costs of one job's items.
 
     Invariant: ``seconds_per_item`` is None as long as ``largest_returned`` is 0, and not
     longer; both change by ``measure`` alone.

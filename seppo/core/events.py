@@ -1,4 +1,4 @@
-"""Events: everything that the scheduler can be told.
+"""Events: everything that can be reported to the scheduler.
 
 Workers, jobs and attempts are numbers or names that the outside chose (workers, jobs)
 or the scheduler chose (attempts). ``payload`` is opaque: the scheduler passes it on.
@@ -99,7 +99,7 @@ class WorkerJoined:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known of how a worker ended.
+    """What is known about the end of a worker.
 
     Attributes:
         how: ``"SIGSEGV"``, ``"exit code 3"``, ``"out of memory (SIGKILL)"``.
@@ -120,7 +120,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class WorkerLost:
-    """A worker will not answer any more; without a verdict, nobody can tell why."""
+    """A worker will not answer any more; without a verdict, the cause is not known."""
 
     worker: str
     reason: str
@@ -129,7 +129,7 @@ class WorkerLost:
 
 @dataclass(frozen=True)
 class WorkersJoining:
-    """So many workers are connected that have not joined yet, but soon will or never will."""
+    """The number of workers that are connected and have not joined yet; some may never join."""
 
     count: int
 
@@ -178,7 +178,7 @@ class RestReturned:
 
 @dataclass(frozen=True)
 class Wakeup:
-    """Nothing happened but the time."""
+    """Time has passed, and nothing else has happened."""
 
 
 Event = (

@@ -1,1 +1,1 @@
-"""Where chunks run: each engine turns commands into events."""
+"""Engines: they carry out the scheduler's commands, and report events."""

@@ -32,7 +32,7 @@ TOLD = 3  # refusals that an error tells; with a thousand workers they are all a
 
 @dataclass(frozen=True)
 class WorkerArrival:
-    """A leased process that has greeted us, or why it has not.
+    """A leased process that has sent its greeting, or the reason why it has not.
 
     Attributes:
         lease: What its supervisor said.

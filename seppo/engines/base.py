@@ -17,7 +17,7 @@ Order = SendChunk | RecallChunk | CancelAttempt | KillWorker
 
 @dataclass(frozen=True)
 class Answer:
-    """The payload of ``ItemsDone``: packed outcomes and the name of who ran the items."""
+    """The payload of ``ItemsDone``: packed outcomes and the name of the worker."""
 
     batch: Batch
     worker: str
@@ -25,14 +25,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class WorldOver:
-    """No worker of a world is left, and no job of it will come."""
+    """A world has ended: it has no worker left, and will have no more jobs."""
 
 
 Told = tuple[int, Event | WorldOver]  # in which world something has happened, and what
 
 
 class Engine(Protocol):
-    """Carries out commands and tells events.
+    """Carries out commands and reports events.
 
     Only the driver's thread calls what is not marked "from any thread".
 

@@ -65,7 +65,7 @@ class Connectors:
             try:
                 task()
             except Exception:  # whatever a strange peer answers must not end the thread
-                log.exception("connecting")
+                log.exception("a connection attempt has failed")
 
 
 def start_thread(name: str, target: Callable[..., Any], *args: Any) -> bool:
@@ -77,6 +77,6 @@ def start_thread(name: str, target: Callable[..., Any], *args: Any) -> bool:
     try:
         threading.Thread(target=target, args=args, name=name, daemon=True).start()
     except RuntimeError as error:
-        log.info("no thread %s: %s", name, error)
+        log.info("thread %s cannot be started: %s", name, error)
         return False
     return True

@@ -64,7 +64,7 @@ class _Entry:
 
 
 class Courier:
-    """Knows the functions of the jobs under way, and which worker has been sent which."""
+    """Keeps track of the functions of active jobs, and of which worker has which."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()  # least recently used first

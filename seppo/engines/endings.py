@@ -1,8 +1,8 @@
 """Endings of workers: what is known of each one, and how long to wait for more.
 
-Two things tell that a worker has ended, in any order: its data socket ends, and its
-supervisor says how its process ended. Either may never come: the supervisor is out of
-reach, or a process that user code has started holds the socket open. Decides only; the
+Two signs show that a worker has ended, in any order: its data socket ends, and its
+supervisor says how its process ended. Either may never come: the supervisor may be out of
+reach, or a process that user code has started may hold the socket open. Decides only; the
 time arrives as ``now``.
 """
 

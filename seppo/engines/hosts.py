@@ -219,7 +219,7 @@ class Hosts:
             return
         log.warning(
             "the supervisor of host %s can be reached, but its workers cannot: %s; if there "
-            "is a firewall, let all ports of that machine through", host.name, error
+            "is a firewall, open all ports of that machine", host.name, error
         )  # fmt: skip
         host.failures, host.blocked_until = 0, now + BLOCKED
         for world in list(host.wanted):
@@ -300,7 +300,7 @@ class Hosts:
                     self._news.append(message)
             case Waiting(reason=reason):
                 host.is_full = True
-                log.info("host %s gives no more processes: %s", host.name, reason)
+                log.info("host %s leases no more processes: %s", host.name, reason)
                 self._news.append(message)
                 for each in self._targets:
                     self._share_out(each)

@@ -244,8 +244,8 @@ class LeasedWorkers:
                 self._courier.differs(worker.name, digest, versions)
             case LeftBehind(names=names):
                 log.warning(
-                    "files in the working folder of worker %s, which is removed with it: %s; "
-                    "return results instead, or write to a folder that is shared",
+                    "the working folder of worker %s is removed with these files: %s; return "
+                    "results instead, or write to a shared folder",
                     worker.name, ", ".join(names),
                 )  # fmt: skip
             case Stored(digest=digest, location=location):
@@ -285,7 +285,7 @@ class LeasedWorkers:
         """Let go of the workers of a world that is over."""
         for worker in list(self._connected.values()):
             if worker.world == world:  # its process ends when we hang up
-                self._lose(worker, "its world is over", expects=False)
+                self._lose(worker, "its world has ended", expects=False)
 
     def _lose(self, worker: LeasedWorker, reason: str, expects: bool = True) -> None:
         """Let go of a worker; its loss is told once it is known how it ended, or never will.

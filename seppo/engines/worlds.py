@@ -1,9 +1,9 @@
 """Lifetimes of this client's worlds: when their processes are not needed any more.
 
 Which world a job belongs to is decided in ``shipping.worlds``. A world without jobs is kept
-for the next map: the newest one for good, two others for a minute, and one with a finalizer
-not at all, since that is called when the map is over. Decides only; the time arrives as
-``now``. Any thread may open a job; the driver's does the rest.
+for the next map: the newest one until there is a newer one, two others for a minute, and one
+with a finalizer not at all, since that is called when the map is over. Decides only; the time
+arrives as ``now``. Any thread may open a job; the driver's does the rest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Restarts of worker processes that died by themselves, and the words for how each one ended."""
+"""Restarts of worker processes that died by themselves, and descriptions of their ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STILLBIRTHS = 5  # processes in a row that died before they were ready: then giv
 
 
 class Births:
-    """Starts processes that die again and again ever more slowly.
+    """Delays the starts of processes, longer each time that one dies at once.
 
     Attributes:
         next_at: When the next process may be started.

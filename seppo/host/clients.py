@@ -91,7 +91,7 @@ class Client:
         for message in outbox:
             self._stream.send(*to_parts(message))
         if self._stream.unsent > UNREAD:
-            raise ConnectionError("it does not read what it is told")
+            raise ConnectionError("it does not read its messages")
         return is_ending and not self._stream.unsent
 
     def _turn(
@@ -109,7 +109,7 @@ class Client:
 
     def _handle(self, message: Message, on_request: Callable[[Client, Message], None]) -> None:
         if isinstance(message, Hello) == self._has_greeted:
-            raise ProtocolError("a client says hello first, and once")
+            raise ProtocolError("a client must send Hello first, and only once")
         match message:
             case Ping():
                 self._stream.send(*to_parts(Pong()))

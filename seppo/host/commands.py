@@ -31,14 +31,14 @@ class Tell:
 
 @dataclass(frozen=True)
 class EndProcess:
-    """Have a process end now: what runs in it is interrupted."""
+    """End a process now: what runs in it is interrupted."""
 
     number: int
 
 
 @dataclass(frozen=True)
 class DrainProcess:
-    """Have a process end once the item that runs in it is finished."""
+    """End a process once the item that runs in it is finished."""
 
     number: int
 

@@ -1,4 +1,4 @@
-"""The host's entry in the name server: what it tells, and when it is registered."""
+"""The host's entry in the name server: what it says, and when it is registered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seppo.wire.address import Address
 
 
 class HostEntry:
-    """Says who a host is, to the name server and to clients.
+    """Describes a host to the name server and to clients.
 
     Args:
         name: The name of the entry.

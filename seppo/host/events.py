@@ -1,4 +1,4 @@
-"""Events: everything that the slots of a host can be told."""
+"""Events: everything that can be reported to the slots of a host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from seppo.wire.lastgasp import NOTHING, Mark
 
 @dataclass(frozen=True)
 class ClientCame:
-    """A client has said hello."""
+    """A client has connected and sent its ``Hello``."""
 
     client: object
     name: str
@@ -24,7 +24,7 @@ class ClientLeft:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A client wants to hold so many processes for a world."""
+    """A client wants to hold ``count`` processes for a world."""
 
     client: object
     world: int
@@ -33,7 +33,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class KillAsked:
-    """A client wants a process killed that runs an attempt.
+    """A client asks to kill the process that runs an attempt.
 
     Attributes:
         client: Who asks.
@@ -65,7 +65,7 @@ class KillAsked:
 
 @dataclass(frozen=True)
 class HelperAnswered:
-    """Whoever starts and kills processes has done with one what it was asked to."""
+    """The launcher has done what it was asked to do with a process."""
 
     number: int
 
@@ -107,7 +107,7 @@ class FinalizerBegan:
 
 @dataclass(frozen=True)
 class LineBroken:
-    """A process cannot be heard any more.
+    """The control line to a process is closed or broken.
 
     Attributes:
         number: Which.
@@ -127,7 +127,7 @@ class ProcessEnded:
         status: Its exit code, or minus the signal.
         ran: What it was running.
         has_worked: Whether it ever ran anything.
-        out_of_memory: Whether the kernel has just killed something for want of memory.
+        out_of_memory: Whether the kernel has just killed a process to free memory.
     """
 
     number: int
@@ -139,7 +139,7 @@ class ProcessEnded:
 
 @dataclass(frozen=True)
 class MarkSeen:
-    """A process that is watched runs this."""
+    """The mark of a watched process was read: this runs."""
 
     number: int
     running: Mark
@@ -147,7 +147,7 @@ class MarkSeen:
 
 @dataclass(frozen=True)
 class MemorySeen:
-    """So many bytes can be had without swapping; None where nobody tells."""
+    """Memory that is free without swapping, in bytes; None if it is not known."""
 
     free: int | None
 

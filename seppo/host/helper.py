@@ -1,17 +1,17 @@
 """The single-threaded process that forks workers, and reaps them.
 
 Between the helper and each worker stands a guardian, a process that only waits for its
-worker, and then ends in the same way. So the parent of a worker is nobody else's: user code
-that kills or stops its parent process has killed or stopped nothing but itself.
+worker, and then ends in the same way. So no two workers have the same parent: user code
+that kills or stops its parent process affects its own worker alone.
 
     supervisor ---- keeper ---- helper --+-- guardian ---- worker
                                          +-- guardian ---- worker
 
-Should the helper be killed all the same, its workers end, and the keeper forks another one,
-which has all that was preloaded. The keeper does nothing else.
+If the helper is killed all the same, its workers end, and the keeper forks another one, with
+the preloaded modules. The keeper does nothing else.
 
 A guardian leads a session and a process group of its own, to which its worker belongs, so
-that what user code does to its group reaches nobody else. When the worker ends, the guardian
+that what user code does to its group affects no other process. When the worker ends, the guardian
 kills what is left of the group: processes that user code has started there.
 """
 
@@ -102,7 +102,7 @@ class _Helper:
                 return False
         if others := other_threads():
             log.warning(
-                "the preloaded modules have started threads (%s): workers are without them, and "
+                "the preloaded modules have started threads (%s): workers do not have these, and "
                 "a lock that one of them held stays locked there",
                 ", ".join(others),
             )

@@ -54,14 +54,14 @@ class Ended:
 
 @dataclass(frozen=True)
 class Killed:
-    """It was tried to kill the worker of this number; ``Ended`` follows, if it had not ended."""
+    """A kill of the worker of this number was tried; ``Ended`` follows, unless it came before."""
 
     number: int
 
 
 @dataclass(frozen=True)
 class HelperLost:
-    """The helper has ended, and there is another one; ``Ended`` follows for each worker."""
+    """The helper has ended and was replaced; ``Ended`` follows for each worker."""
 
     status: int
 
@@ -118,8 +118,8 @@ def launcher(run_worker: RunWorker, preload: tuple[str, ...] = (), threads: int 
         if not others:
             return ForkLauncher(run_worker, preload, threads)
         log.warning(
-            "this program has started threads (%s), so that it cannot be forked safely: the "
-            "workers are new processes, without what it has imported or loaded. Start threads "
+            "this program has started threads (%s), so it cannot be forked safely: the workers "
+            "are new processes, without the modules and data that it has loaded. Start threads "
             "after the workers",
             ", ".join(others),
         )

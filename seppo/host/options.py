@@ -14,7 +14,7 @@ from seppo.wire.config import WorkerConfig, cpus
 
 @dataclass(frozen=True)
 class HostOptions:
-    """What the user of a host can choose.
+    """The options of one host.
 
     Attributes:
         places: Worker processes for one client.

@@ -1,4 +1,4 @@
-"""One worker process as its supervisor holds it: control line, mark, token."""
+"""One worker process in its supervisor: control line, mark, token."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from seppo.wire.line import Line
 
 log = logging.getLogger(__name__)
 
-RUBBISH = "it wrote rubbish to its control line"
+RUBBISH = "it wrote invalid data to its control line"
 
 
 class WorkerProcess:
-    """What belongs to one process.
+    """A worker process: its control line, its mark and its token.
 
     Args:
         number: Its number.
@@ -80,7 +80,7 @@ class WorkerProcess:
             try:
                 self.line.say(**message)
             except OSError as error:
-                log.info("%s cannot be told %s: %s", self.name, list(message), error)
+                log.info("%s cannot be sent %s: %s", self.name, list(message), error)
 
     def hear(self) -> list[HostEvent]:
         """Return what the process has said, of which nothing is trusted."""
@@ -102,7 +102,7 @@ class WorkerProcess:
                 return LimitsBegan(self.number)
             case {"finalizer": True}:
                 return FinalizerBegan(self.number)
-        raise ValueError("a message that nobody knows")
+        raise ValueError("an unknown message")
 
     def overview(self) -> dict[str, Any]:
         """Return who this is and what it runs, as plain values."""

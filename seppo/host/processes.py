@@ -1,4 +1,4 @@
-"""Worker processes of a host: they are started, told, heard and killed here."""
+"""Worker processes of a host: starts and kills, messages and ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Processes:
-    """Carries out what is decided about processes, and hears of them.
+    """Carries out decisions about processes, and reports what happens to them.
 
     Args:
         launcher: Starts and kills them.

@@ -1,4 +1,4 @@
-"""Registration of a host with the name server, also when that comes late or restarts.
+"""Registration of a host with the name server, also when that starts later or restarts.
 
 One thread registers what is new at once and looks every ``INTERVAL`` seconds whether
 it is still there, as it was: anybody can put another entry in its place.
@@ -91,7 +91,7 @@ class Registrar:
                 if 0 < tries < LAST_TRIES:
                     continue  # it may merely be slow
             except Exception:  # whatever a strange name server answers must not end this
-                log.exception("the name server at %s", self._nameserver.location)
+                log.exception("no registration at %s", self._nameserver.location)
             if closing:
                 return
             self._changed.wait(INTERVAL)

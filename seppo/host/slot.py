@@ -1,4 +1,4 @@
-"""One worker process as the host's decisions see it: its stage, its client, its end.
+"""Slots: one worker process in the host's decisions, with its stage, its client and its end.
 
     STARTING --SpareReady--> SPARE --lease--> LEASING --LeaseReady--> LEASED
         |                      |                 |                      |
@@ -35,7 +35,7 @@ OVERDUE = 3.0  # seconds that a process gets for ending an item that is over its
 
 
 class Stage(Enum):
-    """How far a process has come."""
+    """The stages of a process before its end."""
 
     STARTING = auto()
     SPARE = auto()

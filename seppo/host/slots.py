@@ -15,8 +15,8 @@ The rules:
   anything, are started ever more slowly; when five in a row die before they are ready, the
   host gives up.
 - *Leases.* A client says for each of its worlds how many processes it wants to hold, and
-  gets them, up to the number of places, until it says otherwise; those that end are
-  replaced unasked. Who holds fewest is served first. Nothing is taken back by a lower
+  gets them, up to the number of places, until it says another number; those that end are
+  replaced. The client with the fewest is served first. Nothing is taken back by a lower
   target. When a client leaves, its processes are ended.
 - *Bounds.* All clients together hold as many processes as ``max_clients`` with full sets
   would, and none is added while memory is short; but every client gets one. A world that

@@ -1,7 +1,7 @@
 """The supervisor of a host: keeps worker processes ready, leases them to clients, ends them.
 
-The supervisor never runs user code, so it answers at once whatever its processes do. What
-is to happen is decided by ``Slots``; here it is done. One loop waits for news: a process is
+The supervisor never runs user code, so it answers at once whatever its processes do. ``Slots``
+decides what happens; here it is done. One loop waits for news: a process is
 ready or has ended, a client asks for something or is gone, or it is told to drain or to
 stop. Each piece of news becomes an event, and each command that comes back is carried out.
 
@@ -271,7 +271,7 @@ class Supervisor:
         try:
             wait = self._sweeper.sweep(now, grace)
         except OSError as error:
-            log.warning("the cache folder cannot be swept: %s", error)
+            log.warning("the cache folder cannot be cleaned: %s", error)
             wait = None
         self._sweep_at = float("inf") if wait is None else now + wait
 

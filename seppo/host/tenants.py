@@ -1,4 +1,4 @@
-"""Clients of a host and their demands for processes, and how much the host gives."""
+"""Clients of a host, their demands for processes, and the limits of the host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ IDLE = "idle, its place was needed"  # why a process was ended
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much a host gives.
+    """The limits of what a host leases.
 
     Attributes:
         places: Processes for one world of a client, and spares.
@@ -56,7 +56,7 @@ class Demand:
 
 @dataclass
 class Tenant:
-    """A client as the slots know it."""
+    """A client: its name, and its demand for each world."""
 
     name: str
     demands: dict[int, Demand] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """The calls of an executor: a job for those that share their code, and its futures.
 
 Futures are settled in the thread of their job. Plain values are settled in the driver's at
-once, which saves a change of threads for each: unpacking them runs no user code, and what
-waits for a future is only told. Callbacks are user code, and are left to the job's thread.
+once, which saves a change of threads for each: unpacking them runs no user code, and threads
+that wait for a future are only notified. Callbacks are user code, and are left to the job's thread.
 """
 
 from __future__ import annotations

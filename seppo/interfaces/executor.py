@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Executor(StandardExecutor):
-    """Runs calls on seppo's workers; what ``concurrent.futures`` promises, it keeps.
+    """A ``concurrent.futures.Executor`` that runs calls on seppo's workers.
 
     Calls are sent as workers have room; a future can be cancelled until then. At the end
     of the process pending futures are finished first, as with the standard executors.

@@ -42,7 +42,7 @@ class Deadline:
 
 
 class SetUpHere:
-    """The surroundings that a map's options ask for, in this process.
+    """The setup that a map's options ask for, in this process.
 
     Args:
         setup: What they say; None for nothing.
@@ -167,7 +167,7 @@ class RunsHere(Iterator[R]):
         args = self._source.arguments(index)
         for arg in args:
             if type(arg) is Failure:
-                return [], arg.to_exception(index, "none: it was to run in this process")
+                return [], arg.to_exception(index, "none: it would have run in this process")
         return args, None
 
 
@@ -181,7 +181,7 @@ def warn_once(order: RunHere) -> None:
         if order.losses in _warned:
             return
         _warned.add(order.losses)
-    lost = "; ".join(order.losses) or "there never was one"
+    lost = "; ".join(order.losses) or "none has ever joined"
     warnings.warn(
         f"all workers are gone ({lost}): seppo runs the rest of this map in this process; "
         "with fallback='error' it raises NoWorkersError instead",

@@ -3,8 +3,8 @@
 A loop over it, ``list`` and ``next()`` go through the values of a part at C speed, and
 there is one object with one position, however it is iterated over.
 
-A chain is over for good as soon as its source raises anything, and Ctrl-C may be raised at
-the entry of every function of Python's. So the source is made of C code alone, which
+A chain has ended as soon as its source raises anything, and Ctrl-C may be raised at the
+entry of every Python function. So the source is made of C code alone, which
 never raises. It gives the part that is ready, or else a *door*: an iterator without
 values, which calls ``MapResults.open_next`` before it says so. What that raises passes
 through the chain, which asks the same door again afterwards::
@@ -69,7 +69,7 @@ class ParallelMap(MapMethods, itertools.chain, Generic[R]):  # type: ignore[type
 
 
 class _Resumed(ParallelMap[R]):
-    """A map after an item that raised ``StopIteration``: that ended its chain for good.
+    """A map after an item that raised ``StopIteration``, which ended its chain.
 
     With ``map()`` it ends the loop, and the next one goes on with the next item. So does
     this, with a chain for each result.

@@ -35,7 +35,7 @@ def error_of_job(failed: FailJob, timeout: float | None) -> SeppoError:
         return MapTimeoutError(timeout or 0.0, failed.delivered, failed.undone)
     unready = failed.unready
     if unready is not None:
-        times = "" if unready.tries == 1 else f", as with {unready.tries} workers in all"
+        times = "" if unready.tries == 1 else f" (this happened on {unready.tries} workers)"
         why = f"it ended the process: {unready.reason}{times}"
         return SetupError(unready.worker, unready.what, why)
     reason = "all workers are gone"

@@ -1,4 +1,4 @@
-"""Parts of the results of a map, opened: what was delivered is unpacked, or computed here."""
+"""Opening the parts of a map's results: what was delivered is unpacked, or computed here."""
 
 from __future__ import annotations
 

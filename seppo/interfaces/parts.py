@@ -20,7 +20,7 @@ class LoopEnd:
 
 
 class Mixed(Iterator[R], Generic[R]):
-    """Values of which some are exceptions to raise: raises at those, and goes on.
+    """Values and exceptions in order: raises the exceptions, and goes on after each.
 
     Args:
         values: The values; each is forgotten when it was taken.

@@ -1,4 +1,4 @@
-"""Progress of a map: a tqdm bar, or what the caller brings."""
+"""Progress of a map: a tqdm bar, or a function of the caller's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from seppo.interfaces.options import Progress
 
 
 class Meter(Protocol):
-    """Something that can be told how far a map is."""
+    """A display of how far a map is."""
 
     def show(self, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` items are done; None if nobody knows."""

@@ -1,4 +1,4 @@
-"""The results of a map, in the caller's thread: made from what the driver says.
+"""The results of a map, in the caller's thread, made from the driver's messages.
 
 Results come in parts, one for each piece of a chunk; a part is unpacked when its first
 result is wanted. ``open_next`` puts the part to take results from into ``ready``, where
@@ -6,7 +6,7 @@ result is wanted. ``open_next`` puts the part to take results from into ``ready`
 
 Ctrl-C may come between any two calls. So every step here can be done again, and what
 belongs together is assigned at once: the part, how many results were taken, and what the
-driver is to know. It is told afterwards, and once more before each wait.
+driver has to know. It is sent afterwards, and once more before each wait.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ class MapResults(Generic[R]):
         if self._grown is not None and (missed := self._grown()):
             return RuntimeError(
                 f"the input has grown by {missed} items during the map, which were not done; "
-                "pass iter(input) to have it read step by step"
+                "pass iter(input) to read it step by step"
             )
         return None
 

@@ -207,7 +207,7 @@ class Unpacker:
                 self.has_failures = True
             else:
                 if n_values != self.count:
-                    raise ProtocolError("a batch does not hold what it promises")
+                    raise ProtocolError("a batch does not hold as many values as it says")
         assert self._whole is not None
         if first == 0 and stop == self.count and type(self._whole) is list:
             return self._whole

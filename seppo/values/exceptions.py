@@ -1,4 +1,4 @@
-"""Exceptions taken apart, and made again past their constructors.
+"""Exceptions as parts, and made again from these without a call of their constructors.
 
 Python unpickles an exception by ``cls(*error.args)``. That fits constructors which pass on
 what they are given. One that makes a text of it is called with the text; one that wants
@@ -34,7 +34,7 @@ _NOT_FIELDS = frozenset({"__dict__", "__weakref__", "obj"})
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Stands at the place of something that could not travel, and looks like it.
+    """A placeholder for something that could not be sent, with the same ``repr``.
 
     Attributes:
         why: Why it could not.

@@ -1,9 +1,9 @@
-"""Functions on their way to the workers: packed once, and not again while unchanged.
+"""Packed functions: each is packed once, and again only after a change.
 
 Packing a function by value takes about 0.1 ms, as long as a small map. So a function that
 was packed is remembered with all that its pickle depends on. When each of these is still
-the very same object, and none of them can have changed inside, the pickle is still good.
-Where that cannot be told (a closure over a list, say) the function is packed again.
+the very same object, and none of them can have changed inside, the pickle is used again.
+If that is not certain (a closure over a list, say) the function is packed again.
 
 With the pickle goes the bundle of the caller's own modules that it needs. Whether that is
 still good is looked up each time.

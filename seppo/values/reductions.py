@@ -1,4 +1,4 @@
-"""Reducers for what cloudpickle cannot pickle, or not so that it comes home."""
+"""Reducers for what cloudpickle cannot pickle, or cannot restore where it was pickled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retries of an item that raises: a wrapper around the function, which runs where it runs.
+"""Retries of an item that raises: a wrapper that runs where the function runs.
 
 The worker tries, not the client: nothing travels twice, and the order of items does not
 matter. All tries of an item, with the pauses between them, are one item to everybody else:

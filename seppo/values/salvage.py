@@ -1,4 +1,4 @@
-"""Salvage of exceptions that cannot travel as a whole: what of them can.
+"""Salvage of exceptions that cannot be pickled as a whole: the parts that can be.
 
 Each of its parts is pickled by itself, and tried out; so are the parts of exceptions that
 it holds. A part that fails is left out. How many there may be is bounded: exceptions can
@@ -28,7 +28,7 @@ MAX_TEXT = 2_000  # characters that stand for what was left out
 
 
 class CannotTravel(Exception):
-    """An exception holds too many others, or itself."""
+    """The exception holds too many others, or itself."""
 
 
 def dump_in_pieces(error: BaseException, passes: Callable[[BaseException], bool]) -> bytes:
@@ -54,7 +54,7 @@ class _Salvage:
         if id(error) in self._open:
             raise CannotTravel("it refers to itself")
         if len(self._open) >= MAX_DEPTH:
-            raise CannotTravel("it holds exceptions that hold exceptions, and so on")
+            raise CannotTravel("its exceptions are too deeply nested")
         self._open.append(id(error))
         try:
             cls, *group = makings(error)
@@ -78,7 +78,7 @@ class _Salvage:
     def _piece(self, value: Any) -> bytes | LeftOut:
         self._pieces += 1
         if self._pieces > MAX_PIECES:
-            raise CannotTravel("it consists of too many parts")
+            raise CannotTravel("it has too many parts")
         reason = ""
         for dump in (dump_whole, self.dump):
             try:

@@ -61,15 +61,15 @@ class Definition:
 class _Main(ModuleType):
     """The module.
 
-    Functions see ``__file__`` as the caller has it. Whoever asks the module is
-    ``multiprocessing``, which has the processes that it spawns run that file, for what is
-    unpickled there: it gets one that defines the same as the module.
+    Functions see ``__file__`` as the caller has it. Only ``multiprocessing`` asks the module
+    for it, and has the processes that it spawns run that file, for what is unpickled there:
+    it gets a file that defines the same as the module.
     """
 
     @property
     def __file__(self) -> str:  # type: ignore[override]
         if _here is None or not _here.definitions:
-            raise AttributeError("nothing has come from the script")
+            raise AttributeError("this process has no definitions of the script")
         return _here.file()
 
     def __getattr__(self, name: str) -> Any:
@@ -174,7 +174,7 @@ class StandIn:
 
 
 class _Memory:
-    """A file without a place on disk; other processes of the user can open it."""
+    """A file in memory, which other processes of the user can open."""
 
     def __init__(self, content: bytes) -> None:
         self._descriptor = os.memfd_create("seppo-main")

@@ -5,10 +5,10 @@ pickle but stands beside it as a buffer of its own.
 
 Functions and classes of importable modules travel by reference; those of the caller's own
 modules, too, since these modules travel in a bundle of their own. For that the pickler
-tells which modules it has met (``Seen``). So do those that ``__main__`` has under a name: they
-travel as definitions of their own (values/definitions.py), and the pickler tells which names
-it has met. What is defined inside a function travels by value; a class that does and comes
-back is the caller's own class again (cloudpickle numbers them). A function by value that
+reports which modules it has met (``Seen``). So do those that ``__main__`` has under a name:
+they travel as definitions of their own (values/definitions.py), and the pickler reports which
+names it has met. What is defined inside a function travels by value; such a class is the
+caller's own class again when it comes back (cloudpickle numbers them). A function by value that
 belongs to ``__main__``, or to one of the caller's modules, runs there in that module's
 namespace, with its state.
 """
@@ -48,7 +48,7 @@ OUT_OF_BAND = 8192  # bytes; smaller buffers are cheaper inside the pickle (meas
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """cloudpickle's, but a class that comes home is left as it is.
+    """cloudpickle's pickler, except that a class that returns to its process is left as it is.
 
     cloudpickle finds the class that an object's pickle belongs to by a number, and then
     writes the attributes that it had when it was pickled into it. In the process where
@@ -157,7 +157,7 @@ _number_of = cloudpickle.cloudpickle._get_or_create_tracker_id
 
 
 class _SharingPickler(_Pickler):
-    """Has data of ``__main__`` go by name, so that it stays the same object for all."""
+    """Pickles data of ``__main__`` by name, so that it stays one object for all users."""
 
     shared: Mapping[int, str]
 

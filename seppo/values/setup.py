@@ -15,7 +15,7 @@ from seppo.values.outcome import is_for_us
 
 @dataclass(frozen=True)
 class SetupFacts:
-    """What decides which world a function belongs to, beside its modules.
+    """The parts of a setup that decide which world a function belongs to.
 
     Attributes:
         key: Names initializer and finalizer with their arguments; empty for none.
@@ -35,10 +35,10 @@ class SetupFacts:
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """What a map's options say of its surroundings.
+    """The setup that a map's options ask for.
 
     Attributes:
-        depends: What is to be there.
+        depends: The modules, files and objects that it needs.
         initializer: Called once on each worker, before the first item.
         initargs: Its arguments.
         finalizer: Called once on each worker where the initializer was, after the last item.
@@ -71,7 +71,7 @@ class Setup:
 
 @dataclass(frozen=True, eq=False)
 class Surroundings:
-    """What is around a function where it runs."""
+    """The setup of a function where it runs: initializer, finalizer and objects."""
 
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
@@ -79,7 +79,7 @@ class Surroundings:
     names: dict[str, Any]
 
     def begin(self, worker: str) -> None:
-        """Provide what is to be there, and call the initializer.
+        """Provide the objects of ``depends``, and call the initializer.
 
         Raises:
             SetupError: If it fails.

@@ -28,11 +28,11 @@ _SPECIALS = ("__getnewargs__", "__getnewargs_ex__", "__setstate__")
 
 
 class _Example:
-    """A class like most."""
+    """An ordinary class, to compare others with."""
 
 
 class Kept:
-    """A copy of a simple object, which nobody can change any more."""
+    """A copy of a simple object, which user code cannot change."""
 
     __slots__ = ("value",)
 

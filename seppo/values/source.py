@@ -281,7 +281,7 @@ def _with_main(call: Packed, function: PackedFunction, seen: Seen) -> tuple[Pack
 
 
 class TaskSource:
-    """Single calls, each with its own function: what an executor is given.
+    """Single calls of an executor, each with its own function.
 
     A call travels as the pickle of its function, which is made once for many calls, and
     its arguments.

@@ -1,4 +1,4 @@
-"""Addresses of Pyro objects: strict parsing of what name servers tell."""
+"""Addresses of Pyro objects: strict parsing of what name servers report."""
 
 from __future__ import annotations
 
@@ -140,6 +140,6 @@ def address_to_tell(host: str) -> str:
             sock.connect((beyond, 9))
         except OSError as error:
             raise ConfigurationError(
-                "host", host, f"no interface leads into a network ({error}); name an address"
+                "host", host, f"this machine has no network ({error}); give an IP address"
             ) from error
         return str(sock.getsockname()[0])

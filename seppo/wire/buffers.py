@@ -1,4 +1,4 @@
-"""A pool of receive buffers, each used again once nobody refers to it any more.
+"""A pool of receive buffers, each used again once nothing refers to it any more.
 
 Fresh memory costs a page fault every 4 KiB, which for big arrays is as much as the
 transfer itself. What was received is handed to the user as it is, so a buffer can be used

@@ -1,4 +1,4 @@
-"""Messages to frames and back: what comes is checked against the types of a message's fields.
+"""Messages to frames and back: each frame is checked against the types of a message's fields.
 
 Each message becomes one frame: its head, then its buffers, if it has any. The head of a
 chunk and of its results, of which there are thousands a second, is packed with ``struct``;
@@ -106,7 +106,7 @@ def from_frame(frame: Frame) -> Message:
         message: Message = kind(**values)
         return message
     except (KeyError, IndexError, ValueError, RecursionError, struct.error) as error:
-        raise ProtocolError(f"a frame of kind {frame.kind} makes no sense: {error!r}") from error
+        raise ProtocolError(f"a frame of kind {frame.kind} is not valid: {error!r}") from error
 
 
 def read_function(parts: Sequence[memoryview]) -> Function:
@@ -125,7 +125,7 @@ def _read_chunk(parts: tuple[memoryview, ...]) -> Chunk:
     if any(column.count != count for column in columns) or not columns:
         raise ValueError("columns of different lengths")
     if not 0.0 <= limit < float("inf"):
-        raise ValueError("a time limit that is none")
+        raise ValueError("an invalid time limit")
     return Chunk(attempt, job, index, count, digest, columns, limit, alone)
 
 

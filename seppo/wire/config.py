@@ -1,4 +1,4 @@
-"""The configuration of a worker process, told by its supervisor, and how both prepare for it."""
+"""The configuration of a worker process: its supervisor sends it, and both prepare for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THREAD_VARIABLES = (
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What a new worker process is told.
+    """The configuration of a new worker process.
 
     Attributes:
         name: Its name, unique among all worker processes.

@@ -3,13 +3,13 @@
 A supervisor makes one for each worker process and hands its descriptor over. Before each
 item, or burst of tiny items, the worker writes which they are, and clears the mark when
 nothing of its user runs any more. A process that dies, in whatever way, leaves it as it was:
-MapReduce's "last gasp", kept by somebody who survives.
+MapReduce's "last gasp", kept by the supervisor, which survives.
 
     [number: uint64] [record 0] [record 1]      a record: attempt, first, stop, deadline, stage
 
 A record is written where it does not count yet and then made to count by its number, so
-that a process killed in the middle leaves the one before. Who reads while the worker lives
-reads again when the number has changed meanwhile.
+that a process killed in the middle leaves the one before. A reader
+reads again when the number has changed meanwhile: the worker may still write.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ READINGS = 8  # times; the worker writes at most every microsecond or so
 
 @dataclass(frozen=True)
 class Mark:
-    """What ran.
+    """What a worker runs, or ran when it ended.
 
     Attributes:
         attempt: The client's number for the chunk, from 1; 0 for nothing.

@@ -65,7 +65,7 @@ class Line:
             raise EOFError("the other end of the control line is closed")
         *lines, self._inbox = (self._inbox + data).split(b"\n")
         if len(self._inbox) > LONGEST:
-            raise ValueError("a message that does not end")
+            raise ValueError("a message that is too long")
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._heard = second, 0
@@ -85,5 +85,5 @@ def _message(line: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("a message that is too deeply nested") from error
     if type(message) is not dict:
-        raise ValueError("no mapping")
+        raise ValueError("a message that is no mapping")
     return message

@@ -1,4 +1,4 @@
-"""Sockets that notice a peer that is out of reach.
+"""Liveness of a peer: socket options with which the kernel notices an unreachable one.
 
 Only for connections with small messages: with a large send queued, the user timeout would
 kill the connection of a peer that is merely busy (measured).

@@ -118,7 +118,7 @@ class NeedFunction:
 
 @dataclass(frozen=True)
 class Stored:
-    """A worker has a big function where others on its host can map it."""
+    """A worker has put a big function into memory that others on its host can map."""
 
     digest: bytes
     location: str
@@ -134,7 +134,7 @@ class FunctionAt:
 
 @dataclass(frozen=True)
 class NeedFiles:
-    """Of the bundle of this function, files with these digests are not here."""
+    """Files of a function's bundle that are missing here, by their digests."""
 
     digest: bytes
     files: tuple[bytes, ...]
@@ -142,7 +142,7 @@ class NeedFiles:
 
 @dataclass(frozen=True)
 class File:
-    """A file of a bundle; or why it cannot be had."""
+    """A file of a bundle; or why it cannot be read."""
 
     digest: bytes
     content: Buffer
@@ -151,14 +151,14 @@ class File:
 
 @dataclass(frozen=True)
 class LeftBehind:
-    """Functions have left these files in the process's own folder, which goes with it."""
+    """Files that functions have left in the process's folder, which is removed with it."""
 
     names: list[str]
 
 
 @dataclass(frozen=True)
 class Differs:
-    """What a function's environment is on the worker, where it is not as at the client."""
+    """The versions of what a function uses, where the worker's differ from the client's."""
 
     digest: bytes
     versions: dict[str, str]
@@ -169,14 +169,14 @@ class Differs:
 
 @dataclass(frozen=True)
 class Hello:
-    """The client's first message: who it is, for people, ``"user@machine:pid script"``."""
+    """The client's first message: its name for people, ``"user@machine:pid script"``."""
 
     client: str
 
 
 @dataclass(frozen=True)
 class Want:
-    """The client wants to hold so many processes for this world, until it says otherwise.
+    """The client wants to hold ``count`` processes for a world, until its next ``Want`` for it.
 
     Attributes:
         world: The client's number, from 1.
@@ -213,12 +213,12 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Ping:
-    """Are you there? From the client."""
+    """A question of the client's, whether the supervisor still answers."""
 
 
 @dataclass(frozen=True)
 class Pong:
-    """The answer."""
+    """The answer to ``Ping``."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Pickles on the wire: bytes that only whoever asked for them unpacks."""
+"""Pickles on the wire: bytes that only their receiver unpacks."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A connected socket that carries frames, both ways, without blocking.
 
-Nothing is copied between an object's buffer and the socket but by the kernel. Whoever
-uses a stream receives before it sends, and never waits for a send: two ends that both
-wait in ``send`` would wait for ever.
+Only the kernel copies between an object's buffer and the socket. The user of a stream
+receives before it sends, and never waits for a send: two ends that both wait in ``send``
+would wait for ever.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 It listens to the control line, watches for hang-up, and, while the main thread is inside a
 long item, reads and answers for it.
 
-An item can only be ended together with its process. So ends one that is not wanted any more
-and does not end by itself within ``PATIENCE``, one over its time limit, and any item when the
-client is gone. All that is finished is sent first. Then SIGTERM raises ``Interrupted`` in the
+An item can only be ended together with its process. That is done to a cancelled item that
+does not end by itself within ``PATIENCE``, to one over its time limit, and to any item when
+the client is gone. All that is finished is sent first. Then SIGTERM raises ``Interrupted`` in the
 item, so that its ``finally`` clauses run, and the process ends. If the item goes on for longer
 than ``GRACE``, the process exits at once. (While C code holds the interpreter none of this can
 happen: then the supervisor kills the process.) No other item ever runs in a process in which
@@ -45,7 +45,7 @@ _HANG_UP = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
 
 class Attendant:
-    """Ends what must end, and answers while the main thread cannot. Made in the main thread.
+    """Ends items that must end, and answers while the main thread cannot. Made in that thread.
 
     Args:
         channel: The client's.
@@ -147,7 +147,7 @@ class Attendant:
             if "end" in message:
                 with self._channel.lock:
                     self._channel.drain()
-                    self._end("the supervisor has said so")
+                    self._end("the supervisor has asked for it")
 
     def look(self) -> None:
         """Look at the main thread, and do what is due: answer for it, or end it."""
@@ -159,7 +159,7 @@ class Attendant:
             return
         if self._ending_at is not None:
             if now - self._ending_at >= GRACE:
-                self.exit("an item was interrupted and goes on")
+                self.exit("an item was interrupted, but has not ended")
             return
         run = self.run
         began = run.burst_at if run is not None else None
@@ -185,7 +185,7 @@ class Attendant:
         except OSError:
             pass  # it is gone; this process ends in a moment
         if lasted >= FINALIZER:
-            self.exit(f"a finalizer runs for more than {FINALIZER:g} s")
+            self.exit(f"a finalizer took more than {FINALIZER:g} s")
 
     def _end_overdue(self, run: ChunkRun) -> None:
         """End the process, unless the item that takes too long has ended in this very moment."""
@@ -203,7 +203,7 @@ class Attendant:
                 self._channel.drain()
                 self._memory.clear()
                 self._flush()
-                self._end("an item is not wanted any more", EXIT_INTERRUPTED)
+                self._end("the item that runs was cancelled", EXIT_INTERRUPTED)
 
     def _flush(self) -> None:
         deadline = time.monotonic() + FAREWELL

@@ -1,7 +1,7 @@
-"""The listening socket of a leased process: one client attaches, and nobody after it.
+"""The listening socket of a leased process: one client attaches, and no other after it.
 
-Whoever connects proves the shared key, as everywhere, and then shows the token that the
-supervisor gave to one client alone. Then the socket is closed.
+The client proves the shared key, as on every connection, and then shows the token that the
+supervisor gave to it alone. Then the socket is closed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Guest:
 
 
 class Door:
-    """Listens for one client; a context manager. Its descriptor is readable once that is here.
+    """Listens for one client; a context manager. Its descriptor is readable once one has come.
 
     Args:
         host: Address to listen on, or ``./u:FOLDER`` for a Unix socket there.

@@ -98,7 +98,7 @@ class Known:
 
 
 class FunctionCache:
-    """Least recently used functions leave first.
+    """A cache of functions; those that were not used for longest are dropped first.
 
     Args:
         largest: Bytes that may be kept.

@@ -166,7 +166,7 @@ def _source(path: Path) -> str:
 
 
 class _Values(MetaPathFinder):
-    """Sets globals of modules, those that are not loaded yet as soon as they are.
+    """Sets globals of modules, at once or as soon as the module is loaded.
 
     As a finder it answers for modules with such globals, and for extension modules inside the
     caller's packages: these are not sent, and this machine's are taken. It asks the other

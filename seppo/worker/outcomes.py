@@ -11,7 +11,7 @@ from seppo.values.serialize import PLAIN_TYPES
 
 
 class Outcomes:
-    """Outcomes in order. All is guarded by the lock of the run but what says otherwise.
+    """Outcomes in order. The lock of the run guards everything, except where noted.
 
     Attributes:
         add: Adds a value of a tight loop. Without the lock: only appends happen meanwhile.

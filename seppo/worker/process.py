@@ -1,4 +1,4 @@
-"""The life of one worker process: a spare, then leased to one client, then over.
+"""The life of one worker process: first a spare, then leased to one client, then ended.
 
     spare     single-threaded, listens nowhere, waits on its control line
     leased    listens until its client has attached, and runs its items until the client leaves

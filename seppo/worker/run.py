@@ -26,7 +26,7 @@ from seppo.worker.outcomes import Outcomes
 
 
 class Marker(Protocol):
-    """Where it is written down which items run."""
+    """Takes note of which items run."""
 
     def set(self, attempt: int, first: int, stop: int, deadline: float = 0.0) -> None:
         """Say that items ``first`` to ``stop`` run from now on, until ``deadline`` if not 0."""
@@ -36,7 +36,7 @@ class Marker(Protocol):
 
 
 class NoMarker:
-    """For workers whose deaths nobody has to explain."""
+    """Takes no note: for workers without a supervisor that asks how they ended."""
 
     def set(self, attempt: int, first: int, stop: int, deadline: float = 0.0) -> None:
         """Do nothing."""
@@ -46,14 +46,14 @@ class NoMarker:
 
 
 class ChunkRun:
-    """A chunk being run by one thread, which another thread may look after.
+    """A chunk being run by one thread, which other threads may watch and cut short.
 
     Args:
         chunk: The chunk.
         mark: Where to write down what runs.
 
     Raises:
-        ProtocolError: If the chunk makes no sense.
+        ProtocolError: If the chunk is not valid.
 
     Attributes:
         chunk: As above.
@@ -61,7 +61,7 @@ class ChunkRun:
         outcomes: What has come of them, in order.
         burst_at: When the burst, or item, that is under way began; None between bursts.
         was_given_back: Whether some of its items were given back, or dropped.
-        is_unwanted: Whether nobody waits for its outcomes any more.
+        is_unwanted: Whether its outcomes are not needed any more.
         unwanted_at: Since when.
         is_forked: Whether this process is a child that user code has forked.
     """

@@ -69,7 +69,7 @@ class Runner:
         first, started = run.done, run.begin_burst()
         try:
             if self._func is None:
-                run.mark(run.left)  # whoever dies here dies for all of them
+                run.mark(run.left)  # a death here concerns all of them
                 self._func = self._load_function()
                 # No part of what items cost: the next chunks would be far too small.
                 started = run.restart_burst()

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Request:
-    """What was asked for: the files of a function that is here, or the function itself."""
+    """A request: for the files of a function that is here, or for the function itself."""
 
     known: Known | None = None
     files: set[bytes] = field(default_factory=set)
@@ -43,9 +43,9 @@ class _Request:
 
 
 class Supply:
-    """Has what chunks need, or asks for it. Guarded by the lock of the channel.
+    """Provides what chunks need, or requests it. Guarded by the lock of the channel.
 
-    Whoever brings something gets the chunks that have waited for it, to be admitted again.
+    Calls that add something return the chunks that have waited for it, to be admitted again.
 
     Args:
         world: Keeps the files.
@@ -121,7 +121,7 @@ class Supply:
         try:
             function = read_function(open_shared(message.location))
             if function.digest != message.digest:
-                raise ValueError("another function lies there")
+                raise ValueError("another function is stored there")
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             log.info("a shared function cannot be mapped: %s", error)
             self._send(NeedFunction(0, message.digest))

@@ -337,8 +337,8 @@ def test_a_spare_that_does_not_answer_to_its_lease_is_killed_and_replaced(host):
 def test_a_process_that_writes_rubbish_is_killed_and_replaced(host):
     host.come("a")
     host.say(Wanted("a", 1, 1))
-    commands = host.say(LineBroken(1, "it wrote rubbish to its control line"))
-    how = "SIGKILL (it wrote rubbish to its control line)"
+    commands = host.say(LineBroken(1, "it wrote invalid data to its control line"))
+    how = "SIGKILL (it wrote invalid data to its control line)"
     assert messages(commands, WorkerEnded) == [("a", WorkerEnded("h.1", how, 0, 0, 0, False))]
     assert leases(commands) == [1]
 

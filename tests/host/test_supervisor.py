@@ -477,7 +477,7 @@ forked_only = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux
         pytest.param(kill_parent, "SIGKILL", marks=forked_only),
         pytest.param(stop_parent_and_exit, "SIGKILL", marks=forked_only),
         (close_all_descriptors, "exit code"),
-        (write_rubbish, "(it wrote rubbish to its control line)"),
+        (write_rubbish, "(it wrote invalid data to its control line)"),
         (kill_group, "SIGKILL"),
         (lambda _: os.kill(os.getpid(), signal.SIGTERM), "SIGTERM"),
     ],
