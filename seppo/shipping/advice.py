@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 
@@ -16,7 +17,33 @@ from seppo.shipping.origin import (
 
 # Of a file in a bundle's code folder, see shipping/folders.py: where it lies beside modules.
 _BESIDE = re.compile(r"[/\\]bundles[/\\][0-9a-f]{64}[/\\]code[/\\](.+)")
+_FROM_PACKAGE = re.compile(r"cannot import name '(\w+)' from ")
 _IN_TRACEBACK = re.compile(r'File "[^"\n]*[/\\]bundles[/\\][0-9a-f]{64}[/\\]code[/\\]([^"\n]+)"')
+
+
+_sent: dict[str, str] = {}  # of a worker: where the modules are that were sent, by name
+
+
+def note_sent(files: dict[str, str]) -> None:
+    """Take note of modules that this worker has from its client."""
+    _sent.update(files)
+
+
+def explain_removed(error: BaseException) -> None:
+    """Have the error of an import say, on the worker, that the module was sent and is gone."""
+    if not isinstance(error, ImportError):
+        return
+    from_package = _FROM_PACKAGE.match(str(error))
+    name = f"{error.name}.{from_package[1]}" if from_package else error.name
+    file = _sent.get(str(name))
+    if file is None or os.path.exists(file):
+        return
+    text = (
+        f"the module {name!r} was removed from the worker's cache folder ({file}) while the "
+        "function ran; it is sent again for the next chunk"
+    )
+    error.args = (text,)
+    error.msg = text
 
 
 def explain_missing(error: BaseException, worker: str) -> None:

@@ -18,11 +18,29 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
+
+ATTEMPTS = 20  # others may make, mend and remove the same folder meanwhile
 GRACE = 60.0  # seconds that an unused bundle is kept: the next run of a script finds it
 FILES, BUNDLES, WORK, LOCK = "files", "bundles", "work", "lock"
+
+
+def despite_others(action: Callable[[], T]) -> T:
+    """Return what an action in the cache folder gives, begun again if others are in its way.
+
+    A cleaner may remove what the action has just made or found. Then ``mkdir(exist_ok=True)``
+    raises ``FileExistsError``, too. And others make a folder read-only as soon as it is whole.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return action()
+        except (FileNotFoundError, FileExistsError, PermissionError):
+            continue
+    return action()
 
 
 def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
@@ -42,9 +60,10 @@ def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
         home = os.path.join(os.path.expanduser("~"), ".cache")
     host = re.sub(r"[^A-Za-z0-9._-]", "_", os.uname().nodename) or "host"
     try:
-        return _private(Path(home, "seppo"), host)
+        return despite_others(lambda: _private(Path(home, "seppo"), host))
     except OSError:  # a service without a home
-        return _private(Path(tempfile.gettempdir(), f"seppo-{os.geteuid()}"), host)
+        temporary = Path(tempfile.gettempdir(), f"seppo-{os.geteuid()}")
+        return despite_others(lambda: _private(temporary, host))
 
 
 def _private(folder: Path, host: str) -> Path:

@@ -28,12 +28,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from seppo.shipping.cache import BUNDLES, FILES, LOCK, cache_folder, is_lock, lock, remove_tree
+from seppo.shipping.cache import (
+    BUNDLES,
+    FILES,
+    LOCK,
+    WORK,
+    cache_folder,
+    despite_others,
+    is_lock,
+    lock,
+    remove_tree,
+)
 from seppo.shipping.manifest import NAMESPACE, SOURCE, DataEntry, Manifest
 from seppo.wire.packed import Buffer
 
 CODE, DATA = "code", "data"
-ATTEMPTS = 20  # others may make, mend and remove the same folder meanwhile
 
 
 @dataclass(frozen=True)
@@ -104,22 +113,23 @@ class BundleCache:
     @property
     def root(self) -> Path:
         """The host's cache folder, made when it is first needed, or again."""
-        if self._folder is None or not (self._folder / BUNDLES).is_dir():
-            self._folder = cache_folder()
-        return self._folder
+        folder = self._folder
+        if folder is None or not all((folder / name).is_dir() for name in (FILES, BUNDLES, WORK)):
+            folder = self._folder = cache_folder()
+        return folder
 
     def missing(self, manifest: Manifest) -> list[str]:
         """Return the digests of files that have to be sent before a bundle can be made.
 
         Until ``make`` is called nobody removes contents that no bundle has.
         """
-        root = self.root
         if self._collecting is None:
-            self._collecting = lock(root / f"{FILES}.{LOCK}")
+            self._collecting = despite_others(lambda: lock(self.root / f"{FILES}.{LOCK}"))
+        files = self.root / FILES
         return [
             digest
             for digest, size in manifest.sizes.items()
-            if not is_file(f"{root}/{FILES}/{digest}", digest, size)
+            if not is_file(f"{files}/{digest}", digest, size)
         ]
 
     def add(self, digest: str, content: Buffer) -> None:
@@ -131,6 +141,9 @@ class BundleCache:
         """
         if hashlib.sha256(content).hexdigest() != digest:
             raise ValueError("the content is not what was promised")
+        despite_others(lambda: self._add(digest, content))
+
+    def _add(self, digest: str, content: Buffer) -> None:
         files = f"{self.root}/{FILES}"
         part = f"{files}/.{digest}.{os.getpid()}.{threading.get_ident()}"
         try:
@@ -160,16 +173,22 @@ class BundleCache:
             OSError: If it cannot be written.
         """
         try:
-            for _ in range(ATTEMPTS):
-                folder = self.find(manifest) or self._build(manifest)
-                if folder is not None:
-                    folder.mend()
-                    return folder
-            raise OSError(f"the folder {manifest.files_digest} cannot be made")
+            return despite_others(lambda: self._make(manifest))
         finally:
             if self._collecting is not None:
                 os.close(self._collecting)
                 self._collecting = None
+
+    def _make(self, manifest: Manifest) -> BundleFolder:
+        folder = self.find(manifest) or self._build(manifest)
+        if folder is None:
+            raise FileExistsError(f"others make or remove the folder {manifest.files_digest}")
+        try:
+            folder.mend()
+        except BaseException:
+            folder.close()
+            raise
+        return folder
 
     def _build(self, manifest: Manifest) -> BundleFolder | None:
         """Return a new folder; None if somebody else was quicker."""
@@ -256,28 +275,22 @@ class BundleFolder:
         Raises:
             OSError: If it cannot be written.
         """
+        despite_others(self._mend)
+
+    def _mend(self) -> None:
+        contents = f"{self._cache.root}/{FILES}"
         if not self.is_there:
-            self._lock_again()
+            self.close()
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            self._held = lock(self.path / LOCK)  # None while a sweep looks at it: the next time
         broken = self.broken()
         if not broken and all(os.path.isdir(self.path / name) for name in self._folders):
             return
-        for attempt in range(ATTEMPTS):
-            try:
-                self._make_folders()
-                contents = f"{self._cache.root}/{FILES}"
-                for piece in self._pieces:
-                    if piece.digest in broken:
-                        self._put(piece, contents)
-                self._protect()
-            except (PermissionError, FileNotFoundError):
-                if attempt == ATTEMPTS - 1:  # otherwise others mend it, too
-                    raise
-            else:
-                return
-
-    def _lock_again(self) -> None:
-        self.path.mkdir(mode=0o700, exist_ok=True)
-        self._held = lock(self.path / LOCK)  # None while a sweep looks at it: the next time
+        self._make_folders()
+        for piece in self._pieces:
+            if piece.digest in broken:
+                self._put(piece, contents)
+        self._protect()
 
     @cached_property
     def _folders(self) -> list[str]:

@@ -19,7 +19,7 @@ from types import TracebackType
 
 from seppo import place
 from seppo.errors import RemoteError, RemoteTraceback, SerializationError
-from seppo.shipping.advice import explain_missing, with_own_files
+from seppo.shipping.advice import explain_missing, explain_removed, with_own_files
 from seppo.values.exceptions import add_note
 from seppo.values.salvage import dump_in_pieces
 from seppo.values.serialize import dump_whole
@@ -77,6 +77,7 @@ class Failure:
             error: The exception, with its traceback.
             skip: How many of the outermost frames are ours and not worth showing.
         """
+        explain_removed(error)
         text = _text_of(error)
         pickled, why = _pack(error, text)
         return cls(

@@ -133,10 +133,19 @@ class Channel:
 
     # --- code, in the main thread
 
-    def enter_code(self) -> None:
-        """Have in place what the running chunk's function needs."""
+    def enter_code(self) -> bool:
+        """Have in place what the running chunk's function needs.
+
+        Returns:
+            Whether it all is there. Otherwise the rest of the chunk is given back: when it
+            comes again, the files are asked for that a cleaner has removed meanwhile.
+        """
         assert self._function is not None  # a chunk that has begun has one
-        self._world.enter(self._function)
+        if self._world.enter(self._function):
+            return True
+        with self.lock:
+            self.give_back_rest()
+        return False
 
     def finish(self) -> None:
         """Call the finalizers: the process ends."""

@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import Any
 
 from seppo.shipping import loaded
+from seppo.shipping.advice import note_sent
 from seppo.shipping.bytecode import candidates
 from seppo.shipping.manifest import ELSEWHERE, NAMESPACE, SOURCE, Manifest, ModuleEntry
 
@@ -59,6 +60,7 @@ class Modules:
                 self._extend(entry, code)
         self._values.elsewhere.update(e.name for e in new if e.kind == ELSEWHERE)
         self._values.code = self._code
+        note_sent({entry.name: f"{code}/{entry.path}" for entry in manifest.modules})
         for entry in new:
             if entry.kind == SOURCE:  # for functions of it that travel by value
                 text = partial(_source, code / entry.path)

@@ -130,8 +130,8 @@ class WorkerService:
             self._attendant.watch(run)
             if run.chunk.task_timeout:
                 self._report_limits()
-            self._channel.enter_code()
-            runner.run_burst()
+            if self._channel.enter_code():
+                runner.run_burst()
         except ProtocolError as error:  # a chunk whose columns make no sense
             log.warning("the client is cut off: %s", error)
             self._channel.close()

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from seppo.shipping.cache import LOCK, WORK, lock, remove_tree
+from seppo.shipping.cache import LOCK, WORK, is_lock, lock, remove_tree
 from seppo.shipping.data import provide_only
 from seppo.shipping.folders import BundleCache, is_file, stamp_of
 from seppo.shipping.manifest import DataEntry
@@ -43,18 +43,40 @@ class Workplace:
 
     @property
     def own(self) -> Path:
-        """The process's own folder, made when it is first needed."""
-        if self._own is None:
+        """The process's own folder, made when it is first needed, or again."""
+        if self._own is None or self.is_gone:
             work = self._cache.root / WORK
+            self._let_go()
             while self._lock is None:  # before the folder is there: a sweep removes unlocked ones
-                handle, path = tempfile.mkstemp(f".{LOCK}", f"{self._name}-", work)
-                os.close(handle)
-                held = lock(Path(path))
-                self._lock = (Path(path), held) if held is not None else None
+                path = self._own and self._own.with_suffix(f".{LOCK}")
+                if path is None:
+                    handle, name = tempfile.mkstemp(f".{LOCK}", f"{self._name}-", work)
+                    os.close(handle)
+                    path = Path(name)
+                held = lock(path)
+                self._lock = (path, held) if held is not None else None
             self._own = self._lock[0].with_suffix("")
-            self._own.mkdir(mode=0o700)
+            self._own.mkdir(mode=0o700, exist_ok=True)
             self._owner = os.getpid()
+            self._at = None  # a new folder, even of the same name
         return self._own
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody has removed the process's own folder: three looks."""
+        if self._own is None:
+            return False
+        return not (
+            self._lock and is_lock(self._lock[1], self._lock[0]) and os.path.isdir(self._own)
+        )
+
+    def _let_go(self) -> None:
+        held, self._lock = self._lock, None
+        if held is not None:
+            try:
+                os.close(held[1])
+            except OSError:  # user code has closed all descriptors
+                pass
 
     def settle(self, folder: str | None) -> None:
         """Choose the working folder of functions without files, and change to it.
@@ -84,15 +106,18 @@ class Workplace:
             self._at = place
 
     def put(self, entries: tuple[DataEntry, ...], source: Path) -> None:
-        """Copy the data files of a bundle that are not there yet into the process's own folder.
+        """Copy the data files of a bundle that are not there into the process's own folder.
 
         Raises:
             OSError: If one cannot be written.
         """
+        own = self.own if any(not entry.package for entry in entries) else None
         for entry in entries:
-            if entry.package or self._data.get(entry.path) == entry:
+            if own is None or entry.package:
                 continue
-            path = self.own / entry.path
+            if self._data.get(entry.path) == entry and os.path.exists(f"{own}/{entry.path}"):
+                continue
+            path = own / entry.path
             (path if entry.is_folder else path.parent).mkdir(parents=True, exist_ok=True)
             if not entry.is_folder:
                 shutil.copyfile(source / entry.path, path)
@@ -135,13 +160,8 @@ class Workplace:
         except OSError:
             pass
         remove_tree(own)
-        path, held = self._lock
-        path.unlink(missing_ok=True)
-        self._lock = None
-        try:
-            os.close(held)
-        except OSError:  # user code has closed all descriptors
-            pass
+        self._lock[0].unlink(missing_ok=True)
+        self._let_go()
 
 
 def _files(root: Path) -> Iterator[str]:

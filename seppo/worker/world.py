@@ -35,6 +35,7 @@ from typing import Any
 from seppo.errors import ProtocolError, SetupError
 from seppo.place import current_worker
 from seppo.shipping.bundle import environment_here
+from seppo.shipping.cache import despite_others
 from seppo.shipping.folders import BundleCache, BundleFolder
 from seppo.shipping.manifest import Manifest
 from seppo.shipping.worlds import Union
@@ -72,7 +73,7 @@ class World:
         self._union = Union()
         self._folders: list[BundleFolder] = []  # the newest first; all have loaded modules
         self._looked_at = float("-inf")
-        self._is_broken = False
+        self._broken: set[str] = set()  # digests of the files that were missing then
         self._entered: Known | None = None
         self._modules = Modules()
         self._workplace = Workplace(name, self._cache)
@@ -114,7 +115,7 @@ class World:
         if not self.fits(known) or self._refusal(manifest) is not None:
             return ()
         with self._lock:
-            if self._union.has(manifest) and not self._is_damaged():
+            if self._union.has(manifest) and not self._lacks(manifest):
                 return ()
             try:
                 whole = self._union.manifest(manifest)
@@ -122,7 +123,7 @@ class World:
                 if folder is not None:
                     broken = folder.broken()
                     folder.close()
-                    if not broken:
+                    if not broken and self._broken.isdisjoint(manifest.sizes):
                         return ()
                 return tuple(map(bytes.fromhex, self._cache.missing(manifest)))
             except OSError as error:
@@ -153,23 +154,32 @@ class World:
 
     # --- the main thread
 
-    def enter(self, known: Known) -> None:
-        """Have in place what a function needs: its modules, their globals, its data files."""
+    def enter(self, known: Known) -> bool:
+        """Have in place what a function needs: its modules, their globals, its data files.
+
+        Returns:
+            False if files of it have to be sent again first: a cleaner has just removed them.
+        """
         with self._lock:
-            if known is self._entered and not self._is_damaged():
-                return
-            manifest = known.manifest
+            manifest, is_gone = known.manifest, self._workplace.is_gone
+            if not (self._lacks(manifest) or is_gone) and known is self._entered:
+                return True
             if known.problem is not None or self._refusal(manifest) is not None:
-                return
+                return True
             try:
-                if manifest.has_code:
-                    self.activate(manifest)
-                self._workplace.offer(manifest.data)
-                self._workplace.go(any(not entry.package for entry in manifest.data))
+                despite_others(partial(self._enter, manifest))
             except OSError as error:
                 known.refuse(_setup_failure("its files", str(error)))
-            else:
-                self._entered = known
+                return True
+            is_whole = not self._lacks(manifest)
+            self._entered = known if is_whole else None
+            return is_whole
+
+    def _enter(self, manifest: Manifest) -> None:
+        if manifest.has_code:
+            self.activate(manifest)
+        self._workplace.offer(manifest.data)
+        self._workplace.go(any(not entry.package for entry in manifest.data))
 
     def activate(self, manifest: Manifest) -> None:
         """Add the modules and files of a manifest to the world, and set its globals.
@@ -177,7 +187,7 @@ class World:
         Raises:
             OSError: If its folder cannot be made.
         """
-        if self._is_damaged() or not self._union.has(manifest):
+        if self._lacks(manifest) or not self._union.has(manifest):
             whole = self._union.manifest(manifest)
             folder = self._cache.make(whole)
             is_new = not self._folders or self._folders[0].path != folder.path
@@ -189,9 +199,10 @@ class World:
             for older in self._folders[1:]:
                 older.mend()
             self._modules.lead_to(folder.code, whole)
-            self._workplace.put(manifest.data, folder.data)
             self._union.add(manifest)
-            self._is_broken, self._looked_at = False, time.monotonic()
+            self._look()
+        if manifest.data and not self._lacks(manifest):
+            self._workplace.put(manifest.data, self._folders[0].data)
         self._modules.set_values(manifest.modules)
 
     def load(self, known: Known, mark: LastGasp | None = None) -> Callable[..., Any] | Failure:
@@ -279,17 +290,21 @@ class World:
                 return _setup_failure(f"the file {entry.path!r}", reason)
         return None
 
-    def _is_damaged(self) -> bool:
-        """Whether files of the bundle are not what they were."""
+    def _lacks(self, manifest: Manifest) -> bool:
+        """Whether files of a function that was entered are not what they were."""
         if not self._folders:
             return False
-        now = time.monotonic()
         if not self._folders[0].is_there:
-            self._is_broken = True
-        elif now - self._looked_at >= LOOK:
-            self._looked_at = now
-            self._is_broken = any(folder.broken() for folder in self._folders)
-        return self._is_broken
+            return True
+        if time.monotonic() - self._looked_at >= LOOK:
+            self._look()
+            self._entered = None  # its own copies of data files are looked at, too
+        return bool(self._broken) and not self._broken.isdisjoint(manifest.sizes)
+
+    def _look(self) -> None:
+        """Note which files are not what they were. Other functions may not need them."""
+        self._looked_at = time.monotonic()
+        self._broken = {digest for folder in self._folders for digest in folder.broken()}
 
 
 def _setup_failure(what: str, reason: str) -> Failure:

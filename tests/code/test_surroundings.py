@@ -130,6 +130,53 @@ def test_a_worker_that_was_killed_leaves_no_folder_and_the_next_gets_the_code(ot
     assert other != folder
 
 
+CLEANS = """
+    import os
+    import time
+    from pathlib import Path
+
+    def clean(x):
+        if x == 0:
+            host = Path(__file__).parents[4]
+            os.system(f"chmod -R u+w {host} && rm -rf {host}")
+
+    def then_late(x):
+        clean(x)
+        if x == 0:
+            time.sleep(0.01)  # the burst ends with this item
+            return 0
+        from . import late
+        return late.X
+
+    def from_at_once(x):
+        clean(x)
+        from . import later
+        return later.X
+
+    def late_at_once(x):
+        clean(x)
+        import cleans.last
+        return cleans.last.X
+"""
+
+
+def test_what_is_removed_while_a_chunk_runs_is_sent_again(other_site):
+    _, project, _ = other_site
+    project.write("cleans/__init__.py", "")
+    for name in ("late", "later", "last"):
+        project.write(f"cleans/{name}.py", "X = 5")
+    project.write("cleans/work.py", CLEANS)
+    work = project.load("cleans.work")
+    options = {"chunksize": 5, "task_timeout": 60, "fallback": "error"}
+    assert list(seppo.map_parallel(work.then_late, range(5), **options)) == [0, 5, 5, 5, 5]
+    for func, name in ((work.from_at_once, "later"), (work.late_at_once, "last")):
+        with pytest.raises(
+            ImportError, match=f"'cleans.{name}' was removed from the worker's cache"
+        ):
+            list(seppo.map_parallel(func, [0], **options))
+        assert list(seppo.map_parallel(func, [1, 2], **options)) == [5, 5]
+
+
 def test_a_worker_that_dies_in_the_middle_costs_nothing(other_site, tmp_path):
     _, project, _ = other_site
     project.write(

@@ -183,6 +183,55 @@ def test_a_folder_that_is_gone_is_made_again_under_its_name(cache):
     assert folder.is_there
 
 
+@pytest.mark.parametrize("name", [FILES, BUNDLES, "work"])
+def test_a_part_of_the_cache_that_is_gone_is_made_again(cache, name):
+    fill(cache)
+    cache.make(MANIFEST)
+    folders.remove_tree(cache.root / name)
+    fill(cache)
+    assert cache.make(MANIFEST).broken() == {}
+    assert (cache.root / name).is_dir()
+
+
+STEPS = ("mkdir", "chmod", "open", "rename", "replace", "link", "utime")
+
+
+@pytest.mark.parametrize("is_made", [False, True])
+def test_a_cleaner_at_any_moment_costs_no_more_than_what_it_removed(cache, monkeypatch, is_made):
+    def run(at):
+        """Have a cleaner remove everything before one step; return whether there was one."""
+        fill(cache)
+        held = cache.make(MANIFEST) if is_made else None
+        if held is not None:
+            folders.remove_tree(held.path)
+        steps = iter(range(at + 1))
+
+        def before(real):
+            def step(*arguments, **options):
+                if next(steps, None) == at:
+                    folders.remove_tree(cache.root.parent)
+                return real(*arguments, **options)
+
+            return step
+
+        with monkeypatch.context() as patch:
+            for name in STEPS:
+                patch.setattr(os, name, before(getattr(os, name)))
+            fill(cache)
+            if held is not None:
+                held.mend()
+            cache.make(MANIFEST)
+        fill(cache)
+        assert cache.make(MANIFEST).broken() == {}, at
+        folders.remove_tree(cache.root)
+        return next(steps, None) is None
+
+    at = 0
+    while run(at):
+        at += 1
+    assert at > 20
+
+
 def test_somebody_else_is_quicker(cache, monkeypatch):
     fill(cache)
     others = []

@@ -507,6 +507,30 @@ def test_what_one_process_has_others_of_the_host_need_not_ask_for(project, start
     assert len(bundles(cache)) == 1
 
 
+@pytest.mark.parametrize(
+    "what", ["seppo/*/work/*", "seppo/*/work", "seppo", "seppo/*/work/*/t.txt"]
+)
+def test_a_cleaner_of_working_folders_costs_a_resend(project, world, cache, what):
+    file = project.write("data/t.txt", "1 2 3")
+    setup = depending(str(file))
+
+    def read_both(name):
+        import seppo
+
+        with open(name) as data:
+            return data.read(), seppo.data_path(name).read_text()
+
+    assert world.call(read_both, "t.txt", setup) == ("1 2 3", "1 2 3")
+    world.run("from seppo.worker import world as module; module.LOOK = 0.0")
+    for _ in range(2):
+        os.system(f"chmod -R u+w {cache} && rm -rf {cache}/{what}")
+        assert world.call(read_both, "t.txt", setup) == ("1 2 3", "1 2 3")
+        assert bool(world.asked) == (what == "seppo")
+        assert os.path.isdir(world.call(lambda _: os.getcwd()))
+    world.close()
+    assert list(cache.glob("seppo/*/work/*")) == []
+
+
 @pytest.mark.parametrize("what", ["one file", "the folder", "everything", "changed"])
 def test_a_cleaner_costs_a_resend_also_while_a_process_uses_it(project, world, cache, what):
     project.write("cleaned/__init__.py", "N = []\n")
