@@ -425,7 +425,7 @@ def test_a_map_that_is_left_frees_its_workers_wherever_they_are(cluster, where):
             "it = seppo.map_parallel(abs, range(1000), fallback='error')\n"
             "next(it)\n",
             "",
-            "the process is ending, and its maps with it",
+            "the process is ending",
         ),
         (
             "import seppo\n"
