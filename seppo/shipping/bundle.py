@@ -10,11 +10,14 @@ imports these modules from the bundle, under their own names. ``capture`` says w
 module travels. A bundle also holds what ``depends=`` names.
 
 Of packages, all modules that are loaded travel, since some are imported by computed
-names. What is imported inside functions travels, too, loaded or not.
+names. What is imported inside functions travels, too, loaded or not. Where code lists the
+modules of packages (``pkgutil.iter_modules``, ``__path__``), all that there are travel.
 """
 
 from __future__ import annotations
 
+import os
+import pkgutil
 import platform
 import sys
 import threading
@@ -29,6 +32,7 @@ from types import FunctionType
 
 from seppo.forks import renew_in_children
 from seppo.place import level_of_caller
+from seppo.shipping.bytecode import LISTED
 from seppo.shipping.capture import Captured, capture, take_warnings
 from seppo.shipping.manifest import DataEntry, Manifest, ModuleEntry
 from seppo.shipping.origin import distribution_of, facts_of, find_quietly, is_standard
@@ -83,6 +87,7 @@ class _Closure:
     bundle: Bundle
     look_at: float = 0.0  # when to look again at what the caller has set and does not travel
     projects: tuple[tuple[str, str], ...] = ()
+    listed: dict[str, int] = field(default_factory=dict)  # folders of packages, and their times
 
 
 _said: set[str] = set()  # what was set and does not travel, and the caller was told of
@@ -111,7 +116,7 @@ def bundle_for(
     with _lock:
         known = _closures.get(wanted)
         state = modules_state()
-        if known is not None and known.state == state:
+        if known is not None and known.state == state and known.listed == _times(known.listed):
             captured = {name: capture(name) for name in known.captured}
             if all(
                 new is not None and new.imports is known.captured[name].imports
@@ -119,13 +124,13 @@ def bundle_for(
             ):
                 bundle = _updated(known, captured)  # type: ignore[arg-type]
                 return _told(known, runs) if warn else bundle
-        found, foreign = _close(wanted)
+        found, foreign, listed = _close(wanted)
         if known is None:
             known = _Closure(state, {}, {}, _NOTHING)
             _closures[wanted] = known
             while len(_closures) > REMEMBERED:
                 del _closures[next(iter(_closures))]
-        known.state = state
+        known.state, known.listed = state, listed
         known.environment = _environment(foreign) if foreign or found else {}
         origins = {one.entry.origin for one in found.values() if one.entry.origin}
         known.projects = projects_of(origins)
@@ -245,18 +250,35 @@ def with_more(
     return Bundle(manifest, {**contents, **bundle.contents}, bundle.seeds)
 
 
-def _close(seeds: frozenset[str]) -> tuple[dict[str, Captured], set[str]]:
-    """Return the caller's own modules that the seeds lead to, and names of foreign ones."""
+def _close(
+    seeds: frozenset[str],
+) -> tuple[dict[str, Captured], set[str], dict[str, int]]:
+    """Return what the seeds lead to.
+
+    Returns:
+        The caller's own modules, the names of foreign ones, and the folders of packages whose
+        modules were listed, with their times.
+    """
     found: dict[str, Captured] = {}
     foreign: set[str] = set()
     seen: set[str] = set()
     tops: set[str] = set()
+    unlisted: list[str] = []  # packages with a file: others may be anybody's folders
+    listed: dict[str, int] = {}
     todo = list(seeds)
-    while todo:
+    while todo or (LISTED in seen and unlisted):
+        if not todo:
+            package = unlisted.pop()
+            places = _folders_of(package)
+            listed |= _times(places)
+            todo += (f"{package}.{module.name}" for module in pkgutil.iter_modules(places))
+            continue
         name = todo.pop()
         if name in seen or is_standard(name):
             continue
         seen.add(name)
+        if name == LISTED:
+            continue
         parent, _, attribute = name.rpartition(".")
         if parent and parent not in seen:
             todo += (name, parent)  # the parent first
@@ -272,13 +294,35 @@ def _close(seeds: frozenset[str]) -> tuple[dict[str, Captured], set[str]]:
                 foreign.add(name)
             continue
         found[name] = captured
+        if captured.entry.is_package and captured.entry.digest:
+            unlisted.append(name)
         todo += captured.imports
         top = _outermost(name, found)
         if top is not None and top not in tops:
             tops.add(top)
             prefix = top + "."
             todo += (other for other in list(sys.modules) if other.startswith(prefix))
-    return found, foreign
+    return found, foreign, listed
+
+
+def _folders_of(package: str) -> list[str]:
+    module = sys.modules.get(package)
+    facts = facts_of(module) if module is not None else None
+    if facts is not None:
+        return list(facts.get("__path__", ()))
+    spec = find_quietly(package)
+    return list(spec.submodule_search_locations or ()) if spec is not None else []
+
+
+def _times(folders: Iterable[str]) -> dict[str, int]:
+    """Return when files were last made or removed in these folders."""
+    found = {}
+    for folder in folders:
+        try:
+            found[folder] = os.stat(folder).st_mtime_ns
+        except OSError:
+            found[folder] = 0
+    return found
 
 
 def _is_plain_attribute(parent: str, name: str) -> bool:

@@ -37,6 +37,10 @@ UNBOUND = object()  # in place of a constant
 _MAGIC = frozenset({"globals", "exec", "vars", "setattr", "__dict__", "modules"})
 # Calls that import what a text names.
 _IMPORTERS = frozenset({"import_module", "__import__"})
+# Code that names one of these lists the modules of packages.
+_LISTERS = frozenset({"iter_modules", "walk_packages", "__path__"})
+
+LISTED = "*"  # in place of a module's name: all modules of the packages that are needed
 
 
 def _instructions(code: CodeType) -> Iterator[tuple[str, Any]]:
@@ -92,7 +96,8 @@ def _imports(code: CodeType) -> Iterator[tuple[str, int, tuple[str, ...]]]:
 def candidates(code: CodeType, package: str) -> tuple[str, ...]:
     """Return the full names of what may be modules among the imports of a piece of code.
 
-    Those that it gives to ``importlib.import_module`` as they are count, too.
+    Those that it gives to ``importlib.import_module`` as they are count, too. ``LISTED`` is one
+    of them if it lists the modules of packages.
 
     Args:
         code: The code.
@@ -115,7 +120,14 @@ def candidates(code: CodeType, package: str) -> tuple[str, ...]:
             continue
         start = package.rsplit(".", level - 1)[0] + "." if level else ""
         found[start + text[level:]] = None
+    if _lists_modules(code):
+        found[LISTED] = None
     return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _lists_modules(code: CodeType) -> bool:
+    return not _LISTERS.isdisjoint(_all_names(code))
 
 
 @lru_cache(maxsize=4096)

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import pkgutil
 import sys
 
 import pytest
@@ -170,6 +171,21 @@ def test_files_beside_modules_that_were_removed_are_not_found_any_more(project):
     (project.folder / "shrinks" / "gone.py").unlink()
     importlib.invalidate_caches()
     assert same(names, depends=[shrinks]) == ("lists",)
+
+
+def test_plugins_are_found_by_listing_their_package(project):
+    project.write("plugins/__init__.py", "")
+    for name in "abc":
+        project.write(f"plugins/{name}.py", f"NAME = '{name}'\n")
+    plugins = project.load("plugins")
+
+    def load_all(_):
+        names = [found.name for found in pkgutil.iter_modules(plugins.__path__)]
+        return [importlib.import_module(f"{plugins.__name__}.{name}").NAME for name in names]
+
+    found = list(seppo.map_parallel(load_all, range(2), fallback="error"))
+    assert found == [["a", "b", "c"]] * 2
+    assert "plugins.a" not in sys.modules
 
 
 def test_a_package_with_its_data(project):

@@ -31,6 +31,32 @@ def test_only_what_is_needed_goes_along(project):
     assert {"python", "platform", "cloudpickle", "numpy"} == set(environment)
 
 
+def test_all_modules_of_a_package_whose_modules_are_listed_go_along(project):
+    for name in ("__init__", "b", "deep/__init__", "deep/d"):
+        project.write(f"listed_pkg/{name}.py", "raise RuntimeError\n" if name[-1] == "b" else "")
+    project.write("listed_pkg/a.py", "import listed_helper\n")
+    project.write("listed_helper.py", "")
+    text = "import pkgutil, listed_pkg\ndef f(_): return {}\n"
+    project.write("asks_for_all.py", text.format("pkgutil.iter_modules(listed_pkg.__path__)"))
+    project.write("asks_for_one.py", text.format("listed_pkg.__name__"))
+    lists, uses = project.load("asks_for_all").f, project.load("asks_for_one").f
+
+    def names(func):
+        found = pack_function(func).bundle.names()
+        return {name for name in found if name.startswith("listed_")}
+
+    whole = {"listed_pkg", "listed_helper"} | {
+        f"listed_pkg.{name}" for name in ("a", "b", "deep", "deep.d")
+    }
+    assert names(lists) == whole
+    assert names(uses) == {"listed_pkg"}
+    assert "listed_pkg.b" not in sys.modules
+    project.write("listed_pkg/deep/new.py", "")
+    assert names(lists) == {*whole, "listed_pkg.deep.new"}
+    (project.folder / "listed_pkg" / "b.py").unlink()
+    assert "listed_pkg.b" not in names(lists)
+
+
 def test_what_is_looked_for_is_not_imported(project):
     project.write("lazy_pkg/__init__.py", "")
     project.write("lazy_pkg/sub.py", "raise RuntimeError('imported')\n")

@@ -40,6 +40,9 @@ def test_imports(text, found):
         ("import_module('.a'); import_module('..a')", "", set()),
         ("import_module('...a')", "p.q", set()),
         ("say('a.b')", "", set()),
+        ("def f(p): return [m for m in iter_modules(p)]", "", {"*"}),
+        ("pkgutil.walk_packages(x)", "", {"*"}),
+        ("os.listdir(x.__path__[0])", "", {"*"}),
     ],
 )
 def test_candidates(text, package, found):
