@@ -14,7 +14,7 @@ from seppo.errors import ProtocolError
 from seppo.wire.address import Address
 
 names = st.from_regex(r"[A-Za-z0-9_.\-]{1,50}", fullmatch=True)
-hosts = st.ip_addresses().map(str)
+hosts = st.ip_addresses().map(lambda ip: str(getattr(ip, "ipv4_mapped", None) or ip))
 ports = st.integers(1, 65535)
 
 
