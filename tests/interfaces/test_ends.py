@@ -419,10 +419,10 @@ def test_a_map_that_is_left_frees_its_workers_wherever_they_are(cluster, where):
     ("text", "output", "error"),
     [
         (
-            "import atexit\n"
+            "import atexit, itertools\n"
             "atexit.register(lambda: print(sum(it)))\n"
             "import seppo\n"
-            "it = seppo.map_parallel(abs, range(1000), fallback='error')\n"
+            "it = seppo.map_parallel(abs, itertools.count(), fallback='error')\n"
             "next(it)\n",
             "",
             "the process is ending",
