@@ -1,6 +1,7 @@
 """Ctrl-C at a chosen moment: at the n-th function that this thread enters in seppo."""
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -28,11 +29,16 @@ class Interrupt:
         self.is_due = True
 
     def __enter__(self):
+        # What an earlier test has left must not be thrown away in the middle of this: of what
+        # is raised in a __del__ nobody is told.
+        gc.collect()
+        gc.disable()
         sys.setprofile(self._look)
         return self
 
     def __exit__(self, *_):
         sys.setprofile(None)
+        gc.enable()
 
     def _look(self, frame, event, arg):
         code = frame.f_code
