@@ -209,7 +209,11 @@ class Listener:
 
     def close(self) -> None:
         """End everything."""
-        for sock in [self._server, *self._sockets]:
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self._threads[0].join(DEADLINE)  # it may have accepted one more
+        for sock in self._sockets:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
