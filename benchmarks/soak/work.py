@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -71,7 +72,7 @@ class Work:
     def _endless(self) -> None:
         stop = self._random.randrange(1, 3000)
 
-        def numbers():  # type: ignore[no-untyped-def]
+        def numbers() -> Iterator[int]:
             x = 0
             while True:
                 yield x

@@ -48,7 +48,7 @@ class Workload:
             NotOffered: If the peer has no such way.
             WrongResultError: If the results are not those of builtin ``map``.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each workload has its own
 
     def aims(self, results: Results) -> list[Aim]:
         """Return the aims of seppo in this workload."""

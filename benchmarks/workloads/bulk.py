@@ -135,6 +135,7 @@ class Bandwidth(Workload):
 
         block, count = bytes(params["block"]), params["count"]
         if peer.name == "raw":
+            # attr-defined: the raw peer alone has receivers.
             connection = peer.receivers.sockets[0]  # type: ignore[attr-defined]
             seconds = loopback.send_blocks(connection, block, count)
         elif peer.name == "seppo":

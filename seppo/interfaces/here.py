@@ -145,6 +145,7 @@ class RunsHere(Iterator[R]):
                     return self._func(*args)
                 except Exception as error:
                     if self._return_exceptions:
+                        # Results are then of func's type or exceptions, which R cannot say.
                         return error  # type: ignore[return-value]
                     if isinstance(error, StopIteration):
                         self._loop_end.is_due = True

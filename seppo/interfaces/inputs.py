@@ -18,6 +18,7 @@ def length_of(iterables: tuple[Iterable[Any], ...]) -> int | None:
     lengths = []
     for iterable in iterables:
         try:
+            # arg-type: whether it has a length is what is asked here.
             lengths.append(len(iterable))  # type: ignore[arg-type]
         except Exception:  # none, one beyond what len() can say, or a user's that raises
             return None

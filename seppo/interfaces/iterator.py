@@ -31,6 +31,7 @@ from seppo.interfaces.results import END, PART, MapResults, call_again
 R = TypeVar("R")
 
 
+# type-arg: chain takes no parameters where it runs, only in the type checker.
 class ParallelMap(MapMethods, itertools.chain, Generic[R]):  # type: ignore[type-arg]
     """Results of a map, lazily, in input order unless the caller asked otherwise."""
 
@@ -46,6 +47,7 @@ class ParallelMap(MapMethods, itertools.chain, Generic[R]):  # type: ignore[type
         """Return an iterator over the results."""
         # Yields nothing: the second iterator of the pairs has ended whenever it is asked.
         door: Iterator[Any] = zip(call_again(results.open_next), (), strict=False)
+        # assignment: typeshed says that from_iterable gives a chain; it gives a cls.
         made: ParallelMap[R] = cls.from_iterable(_source(results, door))  # type: ignore[assignment]
         made._results, made._door, made._n_results = results, door, results.length
         results.resume = partial(_resume, weakref.ref(made))

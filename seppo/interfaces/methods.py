@@ -32,7 +32,7 @@ class MapMethods:
 
     def close(self) -> None:
         """Stop: no further result will come."""
-        raise NotImplementedError
+        raise NotImplementedError  # each of the two iterators has its own way
 
     def __enter__(self: M) -> M:
         return self

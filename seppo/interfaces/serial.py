@@ -16,6 +16,7 @@ from seppo.values.retry import retrying
 R = TypeVar("R")
 
 
+# type-arg: builtin map takes no parameters where it runs, only in the type checker.
 class SerialMap(MapMethods, map, Generic[R]):  # type: ignore[type-arg]
     """Results of builtin ``map``, with what ``ParallelMap`` has besides."""
 
@@ -122,6 +123,7 @@ class _Steps(Generic[R]):
             except Exception as error:
                 if not self._return_exceptions:
                     raise
+                # Results are then of func's type or exceptions, which R cannot say.
                 return error  # type: ignore[return-value]
         self.close()
         raise StopIteration

@@ -41,6 +41,7 @@ DEEPEST = 20  # values within values in a message of a stranger; a registration 
 LARGEST_ANSWER = 4 << 20  # bytes of a name server's answer; a host takes about 500
 
 
+# misc: Pyro5 has no types, so that its class is Any to the type checker.
 class BoundedConnection(SocketConnection):  # type: ignore[misc]
     """A connection from which Pyro5's own code reads messages.
 

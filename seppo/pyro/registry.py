@@ -26,6 +26,7 @@ LARGEST_ENTRY = 1024  # bytes of name, URI and metadata in JSON; a host's has ab
 LARGEST_PAGE = 100  # metadata tags in a query
 
 
+# misc: Pyro5 has no types, so that its class is Any to the type checker.
 @server.expose
 class Registry(pyro_nameserver.NameServer):  # type: ignore[misc]
     """Pyro5's name server, bounded."""

@@ -122,6 +122,7 @@ def bundle_for(
                 new is not None and new.imports is known.captured[name].imports
                 for name, new in captured.items()
             ):
+                # arg-type: none of them is None, as was just seen.
                 bundle = _updated(known, captured)  # type: ignore[arg-type]
                 return _told(known, runs) if warn else bundle
         found, foreign, listed = _close(wanted)

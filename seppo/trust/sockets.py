@@ -88,6 +88,7 @@ def bind(host: str, port: int) -> tuple[socket.socket, str, int]:
         family, address = socket.AF_UNIX, path
     else:
         path = ""
+        # assignment: here an address is a pair, or more for IPv6; above it is a path.
         family, _, _, _, address = socket.getaddrinfo(  # type: ignore[assignment]
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
